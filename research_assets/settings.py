@@ -287,6 +287,12 @@ VARIABLES: dict[str, Variable] = {
         _percentage,
         "Share of a verified file (percent) that is withdrawn without confirmation by a person",
     ),
+    "verify_lookup_share": Variable(
+        "RESEARCH_VERIFY_LOOKUP_SHARE",
+        "25",
+        _percentage,
+        "Share of the daily requests (percent) that look-ups of videos and accounts may use for verification",
+    ),
     "reports_url": Variable("RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address at which the reports are served"),
     "dagster_url": Variable(
         "RESEARCH_DAGSTER_URL", "", _parse_optional_url, "Address of Dagster's UI, for links from the coverage board"
@@ -390,6 +396,7 @@ class Settings:
     verify_days: int
     verify_lead_days: float
     verify_max_share: float
+    verify_lookup_share: float
     alert_webhook: str = field(repr=False)
     named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """Attributes that the environment or `.env` sets; the others have their defaults."""

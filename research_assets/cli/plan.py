@@ -115,6 +115,7 @@ def _show(
 
     from research_assets.cli.status import print_studies_without_videos
     from research_assets.compliance.verification.cost import forecast_verification
+    from research_assets.compliance.verification.planning import studies_by_lookup
     from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks
     from research_assets.units.coverage import read_days_without_videos
     from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
@@ -126,7 +127,7 @@ def _show(
     )
     names = [study.name for study in inputs.studies]
     lines = sorted([*lines, *forecast_canary_checks(inputs, now)], key=lambda line: names.index(line.study))
-    if (verification := forecast_verification(settings, now)) is not None:
+    if (verification := forecast_verification(settings, studies_by_lookup(settings), now)) is not None:
         lines.append(verification)
     table = Table(title="Remaining requests", title_justify="left", box=None, pad_edge=False)
     # In 80 columns only the study and the heading "recurring per day" may wrap.

@@ -25,6 +25,7 @@ def command(confirm: str | None, reject: str | None, *, only_status: bool, certi
     """
     from research_assets.cli.environment import announce_simulation, api_settings
     from research_assets.clock import SystemClock
+    from research_assets.compliance.verification.planning import studies_by_lookup
     from research_assets.compliance.verification.step import give_word, take_step
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.resources import CollectorResource
@@ -44,7 +45,8 @@ def command(confirm: str | None, reject: str | None, *, only_status: bool, certi
             return
         if not only_status:
             collector = CollectorResource(settings)
-            _print_report(take_step(settings, collector.open, clock.now, poll_now=not name))
+            studies = studies_by_lookup(settings)
+            _print_report(take_step(settings, collector.open, clock.now, studies=studies, poll_now=not name))
         _print_status(settings)
 
 

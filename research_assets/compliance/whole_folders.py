@@ -13,6 +13,7 @@ from pathlib import Path
 from research_assets.compliance.audit_log import AUDIT_LOG
 from research_assets.compliance.removal import RECEIPTS, FixedClock, Plan, plan_path, rebuild_warehouse
 from research_assets.compliance.verification.held import drop_unknown
+from research_assets.compliance.verification.planning import cancel_tasks
 from research_assets.export.build import MANIFEST
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
@@ -54,6 +55,7 @@ class FolderRemoval:
                 self._remove("id lists", path)
         if self._apply:
             drop_unknown(settings, apply=True)
+            cancel_tasks(settings, self._now)
         # The codebook has examples of all studies. The next report writes it again.
         for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)

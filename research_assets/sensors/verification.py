@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from research_assets.alerts import append_alert, post_webhook
+from research_assets.compliance.verification.planning import studies_by_lookup
 from research_assets.compliance.verification.schedule import Schedule
 from research_assets.compliance.verification.step import give_word, take_step
 from research_assets.compliance.verification.tasks import TaskJournal, describe
@@ -60,7 +61,7 @@ def take_verification_step(context: dg.OpExecutionContext, config: VerificationC
         give_word(settings, name, "confirmed", clock.now())
     for name in config.reject:
         give_word(settings, name, "rejected", clock.now())
-    report = take_step(settings, collector.open, clock.now)
+    report = take_step(settings, collector.open, clock.now, studies=studies_by_lookup(settings))
     for task in report.held_back:
         text = describe(task)
         context.log.warning("%s", text)

@@ -123,6 +123,7 @@ def render_yaml(draft: StudyDraft) -> str:
         f"observe: {_scalar(draft.observe)}  # period of profiles and of the panel's lists: weekly or daily",
         "# observe_until: 2026-12-31  # last UTC day on which profiles and lists are observed",
         "# delete_after: 2031-12-31   # last UTC day of retention; 14 days before it, the deletion is announced",
+        "# verify_by: lookup  # how stored videos are verified: batch (default), or lookup: 1 request per 100 videos",
         "# owners: [team:garden]  # who is responsible, shown in Dagster: e-mail addresses, or team:name",
         "# quota_weight: 2  # weight of this study if the quota does not suffice for all studies",
     ]

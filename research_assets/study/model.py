@@ -151,6 +151,10 @@ class StudyFile(StrictModel):
     delete_after: UtcDay | None = Field(
         None, description="Last UTC day of retention; from 14 days before, status and a check announce the deletion"
     )
+    verify_by: Literal["batch", "lookup"] = Field(
+        "batch",
+        description="How stored videos are verified: batch compliance, or look-ups of up to 100 videos in a request",
+    )
     title: str | None = Field(
         None, min_length=1, max_length=120, description="Title in reports and descriptions; by default the name"
     )
@@ -384,6 +388,7 @@ def to_spec(
         observe=study.observe,
         observe_until=study.observe_until,
         delete_after=study.delete_after,
+        verify_by=study.verify_by,
         owners=tuple(dict.fromkeys(study.owners)),
         quota_weight=study.quota_weight,
         fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},

@@ -47,7 +47,8 @@ class StudySpec:
     the highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the
     requested fields by entity; for an entity without an entry all fields are requested. Accounts are observed in
     each period up to the one that contains `observe_until`; without it until the study ends (see units/periods.py).
-    `delete_after` is the last UTC day of retention of the data (see compliance/retention.py). `owners` are shown in
+    `delete_after` is the last UTC day of retention of the data (see compliance/retention.py). `verify_by` is
+    how videos that no other study has are verified (see compliance/verification/). `owners` are shown in
     Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number of
     withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one.
     """
@@ -65,6 +66,7 @@ class StudySpec:
     observe: Literal["weekly", "daily"] = "weekly"
     observe_until: date | None = None
     delete_after: date | None = None
+    verify_by: Literal["batch", "lookup"] = "batch"
     owners: tuple[str, ...] = ()
     title: str = ""
     quota_weight: float = 1.0

@@ -129,7 +129,7 @@ def test_command_verifies_and_takes_the_word_of_a_person(
     assert "40 stored, 40 due, 40 overdue" in verify("--status")
     assert "Planned 1 tasks, created 1." in verify()
     harness.at(NOW + timedelta(days=16, minutes=1))
-    assert "waits for confirmation: more ids are missing than the set share" in verify()
+    assert "waits for confirmation: more items are missing than the set share" in verify()
     (task,) = tasks(harness)
     assert "There is no open task nothing" in verify("--confirm", "nothing")
     assert "Verified 30 ids, withdrew 10." in verify("--confirm", task.name)

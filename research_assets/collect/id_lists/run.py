@@ -15,10 +15,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.clock import Clock
 from research_assets.collect.id_lists.batches import IdBatch, batch_ids, split_batch
+from research_assets.collect.id_lists.pager import BatchPager
 from research_assets.collect.id_lists.reader import IdListError, ListedVideo
-from research_assets.collect.search.page import answer_facts
 from research_assets.collect.sender import RequestContext, summarize_error
 from research_assets.collect.session import RunState, Session, read_pages
 from research_assets.collect.types import CollectorContext, StopCondition, run_concurrently
@@ -26,10 +25,7 @@ from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import ApiError, RateLimited, RetryableError
-from research_assets.tiktok.ids import video_id_of
-from research_assets.tiktok.pages import ResponsePage
-from research_assets.tiktok.requests import Request, video_query
+from research_assets.tiktok.errors import ApiError
 
 IdState = Literal["returned", "absent", "unanswered"]
 """State of an id: the API returned its video, did not return it, or did not answer the request for it."""
@@ -38,8 +34,6 @@ POOL = BY_ENTITY["videos"].pool
 """Quota pool of the requests."""
 
 _LOCK_DAY = date(2000, 1, 1)
-_MAX_PAGES = 5
-"""Limit on the pages of a batch; one page takes all its ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,46 +153,6 @@ def _open_journal(task: IdListTask, context: CollectorContext) -> tuple[Journal,
     ), progress
 
 
-@dataclass(slots=True)
-class _BatchPager:
-    """Pager of one batch: `found` are its ids that the API returned so far."""
-
-    task: IdListTask
-    batch: IdBatch
-    clock: Clock
-    found: set[int] = field(default_factory=set)
-    n_pages: int = 0
-    page: ResponsePage | None = None
-
-    def next_request(self) -> Request | None:
-        """Return the next request; None once all ids are found, at the end, and after `_MAX_PAGES`."""
-        batch, page = self.batch, self.page
-        if page is not None and (
-            not page.has_more or len(self.found) == len(batch.ids) or self.n_pages % _MAX_PAGES == 0
-        ):
-            return None
-        condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
-        return video_query(
-            {"and": (condition,)},
-            batch.first,
-            batch.last,
-            fields=self.task.fields,
-            cursor=page.cursor if page else None,
-            search_id=page.search_id if page else None,
-        )
-
-    def page_facts(self, page: ResponsePage) -> dict[str, Any]:
-        """Return the facts of a page."""
-        self.page, self.n_pages = page, self.n_pages + 1
-        self.found |= {one for row in page.rows if (one := video_id_of(row)) is not None} & set(self.batch.ids)
-        facts = answer_facts(page, self.clock.now())
-        return {"unit": str(self.batch), "partition": None, "context": {}, **facts}
-
-    def start_over(self) -> None:
-        """Begin with the first page again."""
-        self.page = None
-
-
 class _IdListRun:
     """One run over the remaining ids of a list."""
 
@@ -214,15 +168,10 @@ class _IdListRun:
     async def work(self, batch: IdBatch) -> tuple[int, Sequence[IdBatch]]:
         """Request one batch; return the number of ids with a new state, and the batches that replace it."""
         session = Session(self.run, self._journal, self._progress, str(batch))
-        pager = _BatchPager(self._task, batch, self._clock)
+        pager = BatchPager(batch, self._task.fields, self._clock)
         context = RequestContext(self._task.name, "videos", f"{self._task.purpose}: {batch}", is_due=False)
         try:
-            for _ in range(2):
-                await read_pages(session, pager, context, max_attempts=lambda error: _max_attempts(error, batch))
-                if pager.found or len(batch.ids) == 1:
-                    break
-                # An empty response may be wrong (reference §7 #10), so a second request checks it.
-                pager.start_over()
+            await pager.find(lambda one: read_pages(session, one, context, max_attempts=one.max_attempts))
         except QuotaExhausted as error:
             self.run.stop_for(error)
             return 0, ()
@@ -248,10 +197,3 @@ class _IdListRun:
         facts = {"returned": sorted(returned), "absent": sorted(absent), "unanswered": sorted(unanswered)}
         session.record("states", facts | {"reason": reason})
         return len(self._progress.states) - n_before
-
-
-def _max_attempts(error: RetryableError, batch: IdBatch) -> int | None:
-    """Return 1 for a batch that can be split, else 3; None for rate limiting, which is waited for."""
-    if isinstance(error, RateLimited):
-        return None
-    return 1 if batch.first < batch.last else 3

@@ -1,13 +1,17 @@
-"""The ids of the next tasks: pure functions of the number of due ids and the ids in order of age.
+"""The items of the next tasks: pure functions of the numbers of due items and the items in order of age.
 
 Not here: reading them (see held.py).
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 
+from research_assets.collect.id_lists.batches import IdBatch
+from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.settings import Settings
 from research_assets.tiktok.compliance import MAX_IDS
+from research_assets.tiktok.requests import MAX_COUNT
 
 MAX_CANARIES = 20
 """Canaries of a task, half at the beginning and half at the end of its file."""
@@ -60,3 +64,63 @@ def canary_groups(ids: Sequence[int], n_canaries: int) -> list[Sequence[int]]:
     half = n_canaries // 2
     groups = [ids[:half], ids[len(ids) - (n_canaries - half) :]]
     return [group for group in groups if group]
+
+
+PLANNING_INTERVAL = timedelta(days=1)
+"""Time between two plans of look-ups. A plan contains all items that fall due until the next one."""
+
+
+def lookups_per_day(settings: Settings) -> int:
+    """Return the requests that look-ups may use on a UTC day: their share of the quota, at least one."""
+    return max(1, int(settings.research_cap * settings.verify_lookup_share / 100))
+
+
+def items_to_look_up(by_day: Mapping[int, int], per_day: int) -> int:
+    """Return how many of the oldest items to look up today, at most `per_day`.
+
+    `by_day` are the numbers of items that must be looked up within the next n days, by n from 0. Today's number is
+    the smallest with which no item is late, if `per_day` are looked up on each following day.
+    """
+    needed = total = 0
+    for day in sorted(by_day):
+        total += by_day[day]
+        needed = max(needed, total - per_day * max(0, day - 1))
+    return min(needed, per_day)
+
+
+def search_window(batch: IdBatch, window_days: int, today: date) -> tuple[date, date]:
+    """Return the longest window of a search that begins with a batch."""
+    return batch.first, max(batch.last, min(batch.first + timedelta(days=window_days - 1), today))
+
+
+def fill_batches(batches: Sequence[IdBatch], others: Sequence[Sequence[ListedVideo]]) -> list[int]:
+    """Return the ids that fill batches, which costs no request.
+
+    `others` are the videos in the window of each batch, those that fall due first at the beginning.
+    """
+    found: dict[int, None] = {}
+    for batch, candidates in zip(batches, others, strict=True):
+        room = MAX_COUNT - len(batch.ids)
+        found.update(dict.fromkeys([one.id for one in candidates if one.id not in found][:room]))
+    return list(found)
+
+
+def add_controls(
+    batch: IdBatch, window: tuple[date, date], candidates: Iterable[ListedVideo], number: int
+) -> tuple[IdBatch, tuple[int, ...]]:
+    """Return a batch with up to `number` controls in its free places, and the controls, those of the window."""
+    room = min(number, MAX_COUNT - len(batch.ids))
+    inside = [one for one in candidates if one.day is not None and window[0] <= one.day <= window[1]]
+    added = [one for one in inside if one.id not in batch.ids][:room]
+    ids = tuple(one.id for one in added)
+    last = max([batch.last, *(one.day for one in added if one.day is not None)])
+    return replace(batch, ids=(*batch.ids, *ids), last=last), ids
+
+
+def is_proven(returned: Collection[int], controls: Collection[int], others: Collection[int]) -> bool:
+    """Return whether a response shows that the search by id works: at least half of its controls were returned.
+
+    Without controls, the `others` count, ids of the request that were not missing before.
+    """
+    group = controls or others
+    return bool(group) and 2 * sum(one in returned for one in group) >= len(group)

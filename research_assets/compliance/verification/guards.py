@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Reason = Literal["", "failed", "refused", "unreadable", "foreign", "empty", "short", "share"]
+Reason = Literal["", "failed", "refused", "unreadable", "foreign", "empty", "short", "share", "unproven"]
 """Why an answer is held back; empty if it is accepted."""
 
-CONFIRMABLE: tuple[Reason, ...] = ("empty", "short", "share")
+CONFIRMABLE: tuple[Reason, ...] = ("empty", "short", "share", "unproven")
 """Reasons of answers that a person may confirm. The others contain nothing that could be carried out."""
 
 EXPLANATIONS: dict[Reason, str] = {
@@ -20,7 +20,8 @@ EXPLANATIONS: dict[Reason, str] = {
     "foreign": "the result file contains ids that were never sent",
     "empty": "the result file is empty",
     "short": "the result file lacks most of the canaries, ids that existed recently",
-    "share": "more ids are missing than the set share (RESEARCH_VERIFY_MAX_SHARE)",
+    "share": "more items are missing than the set share (RESEARCH_VERIFY_MAX_SHARE)",
+    "unproven": "some items were not returned, and the look-ups of several days did not return their controls either",
 }
 
 
@@ -58,3 +59,14 @@ def judge(
     elif 100 * len(missing) > max_share * len(sent_ids):
         reason = "share"
     return Verdict(verified, missing, reason)
+
+
+def judge_lookups(n_missing: int, n_open: int, n_withdrawn: int, n_held: int, max_share: float) -> Reason:
+    """Return why the missing items of a task of look-ups may not be withdrawn yet; empty if they may.
+
+    `n_open` of its items are without proof. Tasks of look-ups are small, so the share (`max_share`, in percent) is that
+    of the `n_held` stored items of the kind, with the `n_withdrawn` items that look-ups withdrew within the interval.
+    """
+    if n_missing and 100 * (n_missing + n_withdrawn) > max_share * (n_held + n_withdrawn):
+        return "share"
+    return "unproven" if n_open else ""

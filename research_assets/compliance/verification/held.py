@@ -1,22 +1,28 @@
-"""The ids in the raw tables with the time at which each was last seen: collected, or verified.
+"""The stored items of each kind with the time at which each was last seen: collected, or verified.
 
-Not here: the verified ids on disk (see verified.py).
+Not here: the verified items on disk (see verified.py), accounts (see accounts.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
+from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.compliance.verification.verified import drop_verified, verified_path
 from research_assets.settings import Settings
+from research_assets.storage.captures import DamagedCapture, read_events
 from research_assets.storage.raw_reader import RawTables
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.withdrawals import read_withdrawn
+from research_assets.storage.withheld import records_of
+from research_assets.tiktok.ids import parse_id
 
 KINDS = ("video", "comment")
 TABLES = {"video": ("videos", "liked_videos", "reposted_videos", "pinned_videos"), "comment": ("comments",)}
 """Raw tables with the ids of each kind."""
+
+_LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +35,123 @@ class HeldIds:
     earliest: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The ids of a kind that one method verifies.
+
+    With `only` these are the ids that no study but `studies` has, without it all others; None stands for all ids.
+    """
+
+    kind: str
+    only: bool | None = None
+    studies: frozenset[str] = frozenset()
+
+    @property
+    def condition(self) -> str:
+        """SQL that is true for the ids of the part."""
+        if self.only is None:
+            return "true"
+        names = ", ".join(_literal(name) for name in sorted(self.studies))
+        is_inside = f"list_has_all([{names}], studies)" if names else "false"
+        return is_inside if self.only else f"NOT {is_inside}"
+
+
 def count_held(settings: Settings, kind: str, due_until: datetime, overdue_until: datetime) -> HeldIds:
     """Return the numbers of stored ids of a kind that were last verified until two times."""
+    return count_part(settings, Part(kind), due_until, overdue_until)
+
+
+def count_part(
+    settings: Settings, part: Part, due_until: datetime, overdue_until: datetime, excluded: Collection[int] = ()
+) -> HeldIds:
+    """Return the numbers of `count_held` for the ids of a part, without some."""
     counts = "count(*), count(*) FILTER (last <= ?), count(*) FILTER (last <= ?), min(last)"
-    sql = f"SELECT {counts} FROM {_held(settings, kind)}"
-    ((n_held, n_due, n_overdue, earliest),) = _query(settings, kind, sql, [due_until, overdue_until])
+    sql = f"SELECT {counts} FROM {_held(settings, part, excluded)}"
+    ((n_held, n_due, n_overdue, earliest),) = _query(settings, part.kind, sql, [due_until, overdue_until])
     return HeldIds(n_held, n_due, n_overdue, earliest.astimezone(UTC) if earliest else None)
 
 
-def oldest_ids(settings: Settings, kind: str, number: int) -> list[int]:
-    """Return the ids of a kind that were verified longest ago, oldest first."""
-    return [
-        row[0]
-        for row in _query(settings, kind, f"SELECT id FROM {_held(settings, kind)} ORDER BY last, id LIMIT ?", [number])
-    ]
+def count_by_day(settings: Settings, part: Part, start: datetime, excluded: Collection[int]) -> dict[int, int]:
+    """Return the number of ids of a part by the days from `start` to their last verification; 0 for earlier ones."""
+    days = "greatest(0, ceil((epoch(last) - ?) / 86400))::BIGINT"
+    sql = f"SELECT {days}, count(*) FROM {_held(settings, part, excluded)} GROUP BY 1"
+    return dict(_query(settings, part.kind, sql, [start.timestamp()]))
+
+
+def oldest_ids(settings: Settings, part: Part, number: int, excluded: Collection[int] = ()) -> list[int]:
+    """Return the ids of a part that were verified longest ago, oldest first."""
+    sql = f"SELECT id FROM {_held(settings, part, excluded)} ORDER BY last, id LIMIT ?"
+    return [row[0] for row in _query(settings, part.kind, sql, [number])]
 
 
 def newest_ids(settings: Settings, kind: str, number: int) -> list[int]:
     """Return the ids of a kind that were verified most recently, newest first."""
-    sql = f"SELECT id FROM {_held(settings, kind)} ORDER BY last DESC, id DESC LIMIT ?"
+    sql = f"SELECT id FROM {_held(settings, Part(kind))} ORDER BY last DESC, id DESC LIMIT ?"
     return [row[0] for row in _query(settings, kind, sql, [number])]
 
 
+def list_videos(settings: Settings, ids: Iterable[int]) -> list[ListedVideo]:
+    """Return stored videos with their UTC days of publication; ids that are not stored are absent."""
+    sql = f"SELECT id, day FROM {_held(settings, Part('video'))} WHERE id IN (SELECT unnest(?::BIGINT[]))"
+    return [ListedVideo(*row) for row in _query(settings, "video", sql, [sorted(ids)])]
+
+
+def videos_in_windows(
+    settings: Settings,
+    part: Part,
+    windows: Sequence[tuple[date, date]],
+    number: int,
+    excluded: Collection[int],
+    *,
+    newest: bool,
+) -> list[list[ListedVideo]]:
+    """Return up to `number` videos of a part for each window of UTC days, both included.
+
+    They are those that were verified longest ago, or with `newest` most recently.
+    """
+    if not windows:
+        return []
+    order = "last DESC, id DESC" if newest else "last, id"
+    rows = ", ".join(f"({n}, DATE '{first}', DATE '{last}')" for n, (first, last) in enumerate(windows))
+    sql = (
+        f"SELECT n, id, day FROM {_held(settings, part, excluded)} JOIN (VALUES {rows}) AS windows(n, low, high) "
+        f"ON day BETWEEN low AND high QUALIFY row_number() OVER (PARTITION BY n ORDER BY {order}) <= ? "
+        f"ORDER BY n, {order}"
+    )
+    found: list[list[ListedVideo]] = [[] for _ in windows]
+    for n, identifier, day in _query(settings, part.kind, sql, [number]):
+        found[n].append(ListedVideo(identifier, day))
+    return found
+
+
 def last_seen(settings: Settings, kind: str, ids: Iterable[int]) -> dict[int, datetime]:
-    """Return when each of some ids was last collected (UTC); ids that are not stored are absent."""
-    sql = f"SELECT id, collected FROM {_held(settings, kind)} WHERE id IN (SELECT unnest(?::BIGINT[]))"
-    return {row[0]: row[1].astimezone(UTC) for row in _query(settings, kind, sql, [sorted(ids)])}
+    """Return when each of some ids was last collected or verified (UTC); ids that are not stored are absent.
+
+    The pages of a collection that is not finished are in its open journals and in no raw table yet. They count.
+    """
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    sql = f"SELECT id, last FROM {_held(settings, Part(kind))} WHERE id IN (SELECT unnest(?::BIGINT[]))"
+    seen = {row[0]: row[1].astimezone(UTC) for row in _query(settings, kind, sql, [wanted])}
+    for identifier, at in _seen_in_open_journals(settings, kind):
+        if identifier in seen:
+            seen[identifier] = max(seen[identifier], at)
+    return seen
+
+
+def _seen_in_open_journals(settings: Settings, kind: str) -> Iterable[tuple[int, datetime]]:
+    for entity in TABLES[kind]:
+        for path in settings.captures.glob(f"{entity}/study=*/*/[!.]*.jsonl"):
+            try:
+                for event in read_events(path):
+                    for record in records_of(entity, event.get("answer")) if event["event"] == "page" else ():
+                        identifier = parse_id(record["id"] if record.get("id") is not None else record.get("video_id"))
+                        if identifier is not None:
+                            yield identifier, datetime.fromisoformat(event["observed_at"])
+            except (DamagedCapture, FileNotFoundError):
+                # It ends before the damage, or was sealed meanwhile: its rows are in the raw tables then.
+                continue
 
 
 def _query(settings: Settings, kind: str, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
@@ -62,9 +159,14 @@ def _query(settings: Settings, kind: str, sql: str, values: list[Any]) -> list[t
         return raw.join(dict.fromkeys(TABLES[kind], "study=*/day=*"), sql, values)
 
 
-def _held(settings: Settings, kind: str) -> str:
-    """Return a subquery with `id`, `collected` and `last`, the newer of collected and verified; none withdrawn."""
-    rows = " UNION ALL ".join(f"SELECT id, observed_at FROM {{{table}}}" for table in TABLES[kind])
+def _held(settings: Settings, part: Part, excluded: Collection[int] = ()) -> str:
+    """Return a subquery over the ids of a part without withdrawn and excluded ones.
+
+    Its columns are `id`, `studies`, `collected`, `last`, the newer of collected and verified, and for videos `day`.
+    """
+    kind = part.kind
+    created = ", create_time" if kind == "video" else ""
+    rows = " UNION ALL ".join(f"SELECT id, study, observed_at{created} FROM {{{table}}}" for table in TABLES[kind])
     path = verified_path(settings, kind)
     verified = (
         f"read_parquet({_literal(path)})"
@@ -72,13 +174,16 @@ def _held(settings: Settings, kind: str) -> str:
         else "(SELECT NULL::BIGINT AS id, NULL::TIMESTAMPTZ AS verified_at WHERE false)"
     )
     withdrawn = read_withdrawn(settings.state)
-    gone = ", ".join(f"({one})" for one in sorted(withdrawn.videos if kind == "video" else withdrawn.comments))
-    outside = f" AND id NOT IN (SELECT * FROM (VALUES {gone}))" if gone else ""
+    gone = sorted((withdrawn.videos if kind == "video" else withdrawn.comments) | frozenset(excluded))
+    outside = f" AND id NOT IN (SELECT unnest([{', '.join(map(str, gone))}]::BIGINT[]))" if gone else ""
+    studies = ", list(DISTINCT study) AS studies" if part.only is not None else ""
+    usable = f"CASE WHEN create_time BETWEEN 1 AND {_LAST_SECOND} THEN create_time END"
+    day = f", CAST(make_timestamp(max({usable}) * 1000000) AS DATE) AS day" if created else ""
     return (
-        "(SELECT id, collected, greatest(collected, coalesce(verified_at, collected)) AS last FROM "
-        f"(SELECT id, max(observed_at)::TIMESTAMPTZ AS collected FROM ({rows}) WHERE id IS NOT NULL{outside} "
-        "GROUP BY id)"
-        f" LEFT JOIN {verified} USING (id))"
+        "(SELECT *, greatest(collected, coalesce(verified_at, collected)) AS last FROM "
+        f"(SELECT id, max(observed_at)::TIMESTAMPTZ AS collected{studies}{day} FROM ({rows}) "
+        f"WHERE id IS NOT NULL{outside} GROUP BY id)"
+        f" LEFT JOIN {verified} USING (id) WHERE {part.condition})"
     )
 
 
@@ -93,7 +198,14 @@ def drop_unknown(settings: Settings, *, apply: bool) -> int:
     for kind in KINDS:
         path = verified_path(settings, kind)
         if path.exists():
-            held = f"SELECT id FROM {_held(settings, kind)}"
+            held = f"SELECT id FROM {_held(settings, Part(kind))}"
             sql = f"SELECT id FROM read_parquet({_literal(path)}) WHERE id NOT IN ({held})"
             number += drop_verified(settings, kind, [row[0] for row in _query(settings, kind, sql, [])], apply=apply)
     return number
+
+
+def unknown_ids(settings: Settings, kind: str, ids: Iterable[int]) -> set[int]:
+    """Return those of some ids that are in no raw table."""
+    wanted = set(ids)
+    sql = f"SELECT id FROM {_held(settings, Part(kind))} WHERE id IN (SELECT unnest(?::BIGINT[]))"
+    return wanted - {row[0] for row in _query(settings, kind, sql, [sorted(wanted)])}

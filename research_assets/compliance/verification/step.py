@@ -1,27 +1,32 @@
 """One step of verification: everything that can be done now, without waiting for the API.
 
-Each part is durable before the next begins, so a step that was killed is continued by the next one. Not here: when the
-next step is due (see schedule.py), the verdict on an answer (see guards.py).
+Each part is durable before the next begins, so a step that was killed is continued by the next one. Not here: what is
+verified (see planning.py), when the next step is due (see schedule.py), the requests of look-ups (see lookups.py), the
+verdict on an answer (see guards.py).
 """
 
 import asyncio
 import getpass
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, cast
 
+from research_assets.clock import next_midnight
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
-from research_assets.collect.types import CollectorContext, StopCondition
+from research_assets.collect.types import CollectorContext, RequestBudget, StopCondition
 from research_assets.compliance.audit_log import record_command
 from research_assets.compliance.forget import Receipt, remove_items
 from research_assets.compliance.verification import due
-from research_assets.compliance.verification.guards import EXPLANATIONS, Reason, judge
-from research_assets.compliance.verification.held import KINDS, count_held, last_seen, newest_ids, oldest_ids
+from research_assets.compliance.verification.answers import Answers
+from research_assets.compliance.verification.guards import EXPLANATIONS, Reason, judge, judge_lookups
+from research_assets.compliance.verification.held import count_part, last_seen
+from research_assets.compliance.verification.lookups import STUDY, look_up, record_returned, stored_items
+from research_assets.compliance.verification.planning import Planner, lookup_part
 from research_assets.compliance.verification.results import UnreadableResult, parse_result
-from research_assets.compliance.verification.schedule import Schedule
+from research_assets.compliance.verification.schedule import Schedule, stream_of
 from research_assets.compliance.verification.tasks import Task, TaskJournal, ids_path, result_path
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
@@ -30,12 +35,20 @@ from research_assets.storage.files import private_folder, try_lock, write_privat
 from research_assets.storage.locks import RunInProgress
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.tiktok import compliance
-from research_assets.tiktok.errors import RateLimited, RetryableError, UnitError
+from research_assets.tiktok.errors import (
+    ApiError,
+    EndpointNotFound,
+    FatalError,
+    RateLimited,
+    RetryableError,
+    ScopeMissing,
+    ScopeNotAuthorized,
+    UnitError,
+)
 from research_assets.warehouse.build import BuildInProgress
 
 POOL = "research"
-STUDY = "verification"
-"""Study of the requests in the quota ledger."""
+"""Quota pool of the requests."""
 
 _REMOVAL_WAIT = timedelta(minutes=15)
 
@@ -70,12 +83,18 @@ OpenContext = Callable[[], AbstractAsyncContextManager[CollectorContext]]
 
 
 def take_step(
-    settings: Settings, open_context: OpenContext, now: Callable[[], datetime], *, poll_now: bool = False
+    settings: Settings,
+    open_context: OpenContext,
+    now: Callable[[], datetime],
+    *,
+    studies: Collection[str] = (),
+    poll_now: bool = False,
 ) -> StepReport:
-    """Plan, create, poll, download, conclude and carry out what can be done now.
+    """Plan, create, poll, look up, download, conclude and carry out what can be done now.
 
-    `poll_now` requests the status of each open task whether it is due or not, and ends a pause. Raises FatalError and
-    the like, which no later step can avoid; a spent quota and an outage are a pause in the report.
+    `studies` are those whose videos are verified by look-ups. `poll_now` requests the status of each open task whether
+    it is due or not, and ends a pause. Raises FatalError and the like, which no later step can avoid; a spent quota and
+    an outage are a pause in the report.
     """
     report = StepReport()
     with _step_lock(settings) as is_free:
@@ -84,18 +103,23 @@ def take_step(
             return report
         journal, schedule = TaskJournal(settings), Schedule.load(settings)
         _remove_old_files(settings, journal)
+        refused_before = journal.refused_at
         waiting_before = {task.name for task in journal.open_tasks if task.phase == "word"}
         if poll_now or (schedule.paused_until or now()) <= now():
             schedule.paused_until, schedule.pause_reason = None, ""
         # Before any request, so that no failing request delays a removal.
         _finish(settings, journal, schedule, report, now)
-        _plan(settings, journal, schedule, report, now())
-        if schedule.paused_until is None and any(_needs_request(task, now(), poll_now) for task in journal.open_tasks):
-            stop = asyncio.run(_send(journal, settings, open_context, report, poll_now))
+        planner = Planner(settings, journal, studies, now())
+        planner.plan(schedule)
+        report.n_due, report.n_planned = planner.n_due, planner.n_planned
+        if schedule.paused_until is None and _to_send(journal, schedule, now(), poll_now):
+            stop = asyncio.run(_send(journal, schedule, settings, open_context, report, poll_now))
             if stop is not None:
                 schedule.paused_until, schedule.pause_reason = stop.retry_at, stop.reason
             _finish(settings, journal, schedule, report, now)
-        _check(settings, journal, schedule, now())
+        # If the API has refused batch compliance in this step, the next one plans look-ups at once.
+        if journal.refused_at in (None, refused_before):
+            planner.check(schedule)
         schedule.save(settings)
         report.pause = schedule.pause_reason
         report.waiting = [task for task in journal.open_tasks if task.phase == "word"]
@@ -133,7 +157,7 @@ def give_word(settings: Settings, name: str, word: Literal["confirmed", "rejecte
         journal.append(word, name, now, user=user)
         if word == "rejected":
             schedule = Schedule.load(settings)
-            schedule.next_check.pop(task.kind, None)
+            schedule.next_check.pop(stream_of(task.kind, task.method), None)
             schedule.save(settings)
 
 
@@ -155,37 +179,14 @@ def _remove_old_files(settings: Settings, journal: TaskJournal) -> None:
             path.unlink()
 
 
-def _plan(settings: Settings, journal: TaskJournal, schedule: Schedule, report: StepReport, now: datetime) -> None:
-    """Plan the tasks of each kind that has no open one and whose ids fall due."""
-    for kind in KINDS:
-        if journal.open_of(kind) or schedule.next_check.get(kind, now) > now:
-            continue
-        limit = now - due.interval(settings) + due.lead(settings)
-        n_due = count_held(settings, kind, limit, limit).n_due
-        if not n_due:
-            continue
-        report.n_due += n_due
-        ids = oldest_ids(settings, kind, due.ids_to_send(n_due))
-        tasks = due.split_into_tasks(ids, newest_ids(settings, kind, due.MAX_CANARIES))
-        for number, (sent, n_canaries) in enumerate(tasks, 1):
-            name = f"{now:%Y%m%dT%H%M%S}-{kind}-{number}"
-            write_private(ids_path(settings, name), _lines(sent))
-            journal.append("planned", name, now, kind=kind, n_sent=len(sent), n_canaries=n_canaries)
-            report.n_planned += 1
-
-
-def _check(settings: Settings, journal: TaskJournal, schedule: Schedule, now: datetime) -> None:
-    """Compute when the ids of the kinds without open tasks fall due, if that is not known or has passed."""
-    for kind in KINDS:
-        if journal.open_of(kind):
-            schedule.next_check.pop(kind, None)
-        elif schedule.next_check.get(kind, now) <= now:
-            earliest = count_held(settings, kind, now, now).earliest
-            schedule.next_check[kind] = due.next_check(earliest, settings, now)
-
-
-def _needs_request(task: Task, now: datetime, poll_now: bool) -> bool:
-    return task.phase in ("create", "download") or (task.phase == "poll" and (poll_now or task.next_poll <= now))
+def _to_send(journal: TaskJournal, schedule: Schedule, now: datetime, poll_now: bool) -> list[Task]:
+    """Return the tasks that need a request now, those by look-ups last, because their requests may use up the quota."""
+    found = []
+    for task in journal.open_tasks:
+        at = task.next_request(schedule.lookups_from)
+        if at is not None and (at <= now or (poll_now and task.phase == "poll")):
+            found.append(task)
+    return sorted(found, key=lambda task: task.method == "lookup")
 
 
 def _finish(
@@ -194,7 +195,7 @@ def _finish(
     """Judge the downloaded answers and carry out the accepted ones; a run or a build in progress is a pause."""
     for task in journal.open_tasks:
         if task.phase == "conclude":
-            _conclude(settings, journal, task, now())
+            _conclude(settings, journal, task, schedule, now())
     try:
         for task in journal.open_tasks:
             if task.phase == "apply":
@@ -204,23 +205,73 @@ def _finish(
 
 
 async def _send(
-    journal: TaskJournal, settings: Settings, open_context: OpenContext, report: StepReport, poll_now: bool
+    journal: TaskJournal,
+    schedule: Schedule,
+    settings: Settings,
+    open_context: OpenContext,
+    report: StepReport,
+    poll_now: bool,
 ) -> StopCondition | None:
     """Send the requests of all open tasks; returns why no further one may be sent, None if all were."""
     async with open_context() as context:
-        sender = RequestSender(
-            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+        budget = _lookup_budget(settings, context)
+        sender, lookup_sender = (
+            RequestSender(
+                context.client,
+                context.ledger,
+                context.clock,
+                rate=settings.rate_limit,
+                concurrency=settings.concurrency,
+                budget=limit,
+            )
+            for limit in (None, budget)
         )
-        for task in journal.open_tasks:
+        for task in _to_send(journal, schedule, context.clock.now(), poll_now):
+            if journal.tasks[task.name].phase == "done":
+                continue
             try:
-                await _advance(journal, task, settings, context, sender, report, poll_now)
+                if task.method == "lookup":
+                    await look_up(journal, task, settings, context, lookup_sender)
+                else:
+                    await _advance(journal, task, settings, context, sender, report, poll_now)
             except QuotaExhausted as error:
-                return StopCondition.from_quota(error)
+                if error.reason != "budget":
+                    return StopCondition.from_quota(error)
+                schedule.lookups_from = next_midnight(context.clock.now())
+                return None
+            except FatalError as error:
+                if task.method == "lookup" or not _denies_access(error):
+                    raise
+                _close_batch_tasks(journal, schedule, task, summarize_error(error), context.clock.now())
             except UnitError as error:
                 _hold_back(journal, task, "refused", context.clock.now(), code=error.code)
             except (RateLimited, RetryableError) as error:
                 return StopCondition.cool_down(POOL, f"{summarize_error(error)}.", context.clock.now())
     return None
+
+
+def _lookup_budget(settings: Settings, context: CollectorContext) -> RequestBudget:
+    """Return the requests that look-ups may still use today."""
+    used = context.ledger.used_by_study(POOL).get(STUDY, 0)
+    return RequestBudget(max(0, due.lookups_per_day(settings) - used))
+
+
+def _denies_access(error: ApiError) -> bool:
+    """Return whether an error of batch compliance shows that the project may not use it, or that it does not exist."""
+    if not error.endpoint.startswith("validation_"):
+        return False
+    if isinstance(error, EndpointNotFound):
+        # A redirect may be the page of a network that requires a login.
+        return error.status in (404, 405, 410)
+    return isinstance(error, ScopeNotAuthorized | ScopeMissing)
+
+
+def _close_batch_tasks(journal: TaskJournal, schedule: Schedule, refused: Task, reason: str, now: datetime) -> None:
+    """End a task that the API refuses to the project, and all that are not created; their ids are planned again."""
+    for task in journal.open_tasks:
+        if task.name == refused.name or task.phase == "create":
+            journal.append("no_access", task.name, now, reason=reason)
+    schedule.next_check.clear()
 
 
 async def _advance(
@@ -280,44 +331,87 @@ def _hold_back(journal: TaskJournal, task: Task, reason: Reason, now: datetime, 
     journal.append("concluded", task.name, now, outcome="held", reason=reason, n_valid=0, n_missing=0, **facts)
 
 
-def _conclude(settings: Settings, journal: TaskJournal, task: Task, now: datetime) -> None:
-    """Judge a downloaded answer."""
-    sent, returned = _read_ids(settings, task.name), _read_result(settings, task.name)
-    withdrawn = read_withdrawn(settings.state)
-    gone = withdrawn.videos if task.kind == "video" else withdrawn.comments
-    # The groups lose members only if canaries were withdrawn meanwhile, which moves a few other ids into them.
-    groups = due.canary_groups(sent, min(task.n_canaries, len(sent)))
-    verdict = judge(sent, groups, returned, gone, settings.verify_max_share)
-    journal.append(
-        "concluded",
-        task.name,
-        now,
-        outcome="held" if verdict.reason else "accepted",
-        reason=verdict.reason,
-        n_valid=len(verdict.verified),
-        n_missing=len(verdict.missing),
+def _conclude(settings: Settings, journal: TaskJournal, task: Task, schedule: Schedule, now: datetime) -> None:
+    """Judge the answers of a task."""
+    if task.method == "lookup":
+        n_valid, n_missing, reason = _judge_lookups(settings, journal, task, schedule, now)
+    else:
+        sent, returned = _read_ids(settings, task.name), _read_result(settings, task.name)
+        withdrawn = read_withdrawn(settings.state)
+        gone = withdrawn.videos if task.kind == "video" else withdrawn.comments
+        # The groups lose members only if canaries were withdrawn meanwhile, which moves a few other ids into them.
+        groups = due.canary_groups(sent, min(task.n_canaries, len(sent)))
+        verdict = judge(sent, groups, returned, gone, settings.verify_max_share)
+        n_valid, n_missing, reason = len(verdict.verified), len(verdict.missing), verdict.reason
+    outcome = "held" if reason else "accepted"
+    journal.append("concluded", task.name, now, outcome=outcome, reason=reason, n_valid=n_valid, n_missing=n_missing)
+
+
+def _judge_lookups(
+    settings: Settings, journal: TaskJournal, task: Task, schedule: Schedule, now: datetime
+) -> tuple[int, int, Reason]:
+    """Return the numbers of returned and missing items of look-ups, and why a person must decide, if so."""
+    items, answers = stored_items(settings, task), Answers.load(result_path(settings, task.name))
+    n_open = len(answers.open_items(items))
+    n_missing = sum(answers.missing_since(one) is not None for one in items)
+    part = lookup_part(task.kind, schedule.studies, is_batch_refused=journal.batch_retry_at(now) is not None)
+    n_held = count_part(settings, part, now, now).n_held if part is not None else 0
+    n_withdrawn = sum(
+        one.n_withdrawn
+        for one in journal.tasks.values()
+        if (one.kind, one.method) == (task.kind, task.method)
+        # What a person confirmed needs no guard.
+        and one.word != "confirmed"
+        and one.done_at is not None
+        and one.done_at > now - due.interval(settings)
     )
+    reason = judge_lookups(n_missing, n_open, n_withdrawn, max(n_held, len(items)), settings.verify_max_share)
+    # A person decides about all that were not returned.
+    return len(items) - n_missing - n_open, n_missing + n_open, reason
 
 
 def _carry_out(
     settings: Settings, journal: TaskJournal, task: Task, report: StepReport, now: Callable[[], datetime]
 ) -> None:
-    """Note the verified ids, and withdraw and remove the missing ones. Raises RunInProgress or BuildInProgress."""
-    sent, returned = set(_read_ids(settings, task.name)), set(_read_result(settings, task.name))
-    created_at = task.created_at or task.planned_at
-    record_verified(settings, task.kind, sent & returned, created_at)
-    collected = last_seen(settings, task.kind, sent - returned)
-    missing = [one for one, at in sorted(collected.items()) if at <= created_at]
+    """Note the verified items, and withdraw and remove the missing ones. Raises RunInProgress or BuildInProgress."""
+    missing_at = _missing_ids(settings, task, report)
+    collected = last_seen(settings, task.kind, missing_at)
+    missing = [one for one, at in sorted(collected.items()) if at <= missing_at[one]]
     videos, comments = (missing, []) if task.kind == "video" else ([], missing)
     receipts = remove_items(
-        settings, now, videos=videos, comments=comments, found_by="compliance", command=f"verify {task.name}"
+        settings,
+        now,
+        videos=videos,
+        comments=comments,
+        found_by="lookup" if task.method == "lookup" else "compliance",
+        command=f"verify {task.name}",
     )
     report.receipts += receipts
-    report.n_verified += len(sent & returned)
     report.n_withdrawn += len(missing)
     # Not the number of `missing`: after a kill, some of them may be withdrawn already.
-    n_collected = sum(at > created_at for at in collected.values())
+    n_collected = sum(at > missing_at[one] for one, at in collected.items())
     journal.append("done", task.name, now(), n_withdrawn=task.n_missing - n_collected)
+
+
+def _missing_ids(settings: Settings, task: Task, report: StepReport) -> dict[int, datetime]:
+    """Return the missing ids with the time from which a newer observation shows that they exist; note the others."""
+    if task.method == "batch":
+        sent, returned = set(_read_ids(settings, task.name)), set(_read_result(settings, task.name))
+        created_at = task.created_at or task.planned_at
+        record_verified(settings, task.kind, sent & returned, created_at)
+        report.n_verified += len(sent & returned)
+        return dict.fromkeys(sent - returned, created_at)
+    answers = Answers.load(result_path(settings, task.name))
+    record_returned(settings, task, answers)
+    report.n_verified += task.n_valid
+    missing = {}
+    for item in stored_items(settings, task):
+        since = answers.missing_since(item)
+        if since is None and task.word == "confirmed" and answers.returned_at(item) is None:
+            since = task.planned_at
+        if since is not None:
+            missing[int(item)] = since
+    return missing
 
 
 def _lines(ids: Sequence[int]) -> bytes:

@@ -24,15 +24,20 @@ COMMENTED = study(comments=CommentRule(videos="all"))
 
 @dataclass
 class VerificationHarness:
-    """A sandbox and the data collected from it. `edit` changes the responses of the API from then on."""
+    """A sandbox and the data collected from it. `edit` changes the responses of the API from then on.
+
+    `studies` are verified by look-ups. `options` are those of the sandbox.
+    """
 
     settings: Settings
     n_videos: int = 30
     edit: Edit | None = None
+    studies: frozenset[str] = frozenset()
+    options: dict[str, Any] = field(default_factory=dict)
     collector: CollectorHarness = field(init=False)
 
     def __post_init__(self) -> None:
-        config = SandboxConfig(fixed_volume=self.n_videos, fixed_comments=2)
+        config = SandboxConfig(**{"fixed_volume": self.n_videos, "fixed_comments": 2} | self.options)
         self.collector = CollectorHarness(self.settings, config)
         self.settings = self.collector.settings
 
@@ -48,15 +53,16 @@ class VerificationHarness:
             yield context
 
     def step(self, **options: Any) -> StepReport:
-        return take_step(self.settings, self.open, self.collector.clock.now, **options)
+        return take_step(self.settings, self.open, self.collector.clock.now, studies=self.studies, **options)
 
     def wait(self, **by: float) -> None:
         self.collector.clock.advance(**by)
 
-    def run_until_quiet(self) -> list[StepReport]:
-        """Take steps at the times that the schedule names, for at most two days."""
-        reports, end = [self.step()], self.collector.clock.now() + timedelta(days=2)
-        while (at := self.next_step()) is not None and at <= end and len(reports) < 20:
+    def run_until_quiet(self, days: float = 2) -> list[StepReport]:
+        """Take steps at the times that the schedule names, for at most some days."""
+        end = self.collector.clock.now() + timedelta(days=days)
+        reports = [self.step()]
+        while (at := self.next_step()) is not None and at <= end and len(reports) < 40:
             self.wait(seconds=max(0.0, (at - self.collector.clock.now()).total_seconds()))
             reports.append(self.step())
         return reports
@@ -82,7 +88,7 @@ class VerificationHarness:
         return {one.id for one in read_withdrawals(self.settings.state)}
 
     def requests(self, name: str = "validation_task/create") -> int:
-        """Return the requests of an endpoint that reached the sandbox."""
+        """Return the requests of an endpoint that the sandbox answered."""
         return self.collector.app.request_log.requests.get(name, 0)
 
 
