@@ -37,7 +37,7 @@ def command(
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
     from research_assets.compliance.forget import preview_folder_removal, preview_removal, remove_folder, remove_items
-    from research_assets.compliance.removal import plan_path
+    from research_assets.compliance.plan import plan_path
     from research_assets.compliance.whole_folders import EVERYTHING
     from research_assets.planning.messages import pluralize
     from research_assets.tiktok.names import parse_handle
@@ -108,8 +108,10 @@ def _plain(study: str) -> str:
 def _print_files(result: "Preview | Receipt") -> None:
     for kind, actions in result.counts.items():
         click.echo(f"  {kind:<16} " + ", ".join(f"{number:,} {action}" for action, number in actions.items()))
+    if result.rewritten_exports:
+        click.echo("Exports that are rewritten (replace copies of them): " + ", ".join(result.rewritten_exports))
     if result.exports:
-        click.echo("Exports that contain them (export again after the removal): " + ", ".join(result.exports))
+        click.echo("Exports that are removed (export again after the removal): " + ", ".join(result.exports))
     click.echo("Copies outside of the data folder, such as backups and shared exports, are not reached. Delete them.")
     for note in result.notes:
         click.echo(f"Not reached: {note}")

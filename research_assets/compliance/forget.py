@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from research_assets.compliance.audit_log import record_command
-from research_assets.compliance.removal import RECEIPTS, Plan, Removal, plan_path
+from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
+from research_assets.compliance.removal import Removal
 from research_assets.compliance.selection import Selection, select_items
 from research_assets.compliance.whole_folders import EVERYTHING, FolderRemoval
 from research_assets.export.pseudonyms import load_or_create_key as load_pseudonym_key
@@ -41,7 +42,7 @@ from research_assets.warehouse.build import build_lock
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Preview of a removal: the items, the files by kind and action, and the exports.
+    """Preview of a removal: the items, the files by kind and action, and the removed and rewritten exports.
 
     `problems` are sentences about unreadable files, `notes` about what the removal does not reach.
     """
@@ -49,6 +50,7 @@ class Preview:
     selection: Selection
     counts: Mapping[str, Mapping[str, int]]
     exports: tuple[str, ...]
+    rewritten_exports: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -68,6 +70,7 @@ class Receipt:
     items: Mapping[str, int]
     counts: Mapping[str, Mapping[str, int]]
     exports: tuple[str, ...]
+    rewritten_exports: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -99,7 +102,7 @@ def preview_removal(
         plan = _new_plan(settings, selection, key, now)
         removal = Removal(settings, withdrawn, plan, apply=False, now=now)
         removal.run()
-        return Preview(selection, removal.counts, tuple(removal.exports), tuple(removal.problems), tuple(removal.notes))
+        return _preview(selection, removal)
 
 
 def remove_items(
@@ -138,9 +141,18 @@ def preview_folder_removal(settings: Settings, now: datetime, study: str) -> Pre
     with _nothing_else_runs(settings):
         removal = FolderRemoval(settings, _folder_plan(study, now), apply=False, now=now)
         removal.run()
-        return Preview(
-            Selection(), removal.counts, tuple(removal.exports), tuple(removal.problems), tuple(removal.notes)
-        )
+        return _preview(Selection(), removal)
+
+
+def _preview(selection: Selection, removal: Removal | FolderRemoval) -> Preview:
+    return Preview(
+        selection,
+        removal.counts,
+        tuple(removal.exports),
+        tuple(removal.rewritten_exports),
+        tuple(removal.problems),
+        tuple(removal.notes),
+    )
 
 
 def remove_folder(settings: Settings, now: Callable[[], datetime], study: str) -> list[Receipt]:
@@ -196,6 +208,8 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
         | ({"comment with them": len(plan.comments)} if plan.comments else {}),
         counts=removal.counts,
         exports=tuple(dict.fromkeys((*plan.removed_exports, *removal.exports))),
+        # One that could not be rewritten was removed.
+        rewritten_exports=tuple(name for name in plan.rewritten_exports if name not in plan.removed_exports),
         problems=tuple(removal.problems),
         notes=tuple(removal.notes),
     )
@@ -216,6 +230,7 @@ def _to_json(settings: Settings, receipt: Receipt) -> dict[str, Any]:
         "items": receipt.items,
         "files": receipt.counts,
         "removed_exports": receipt.exports,
+        "rewritten_exports": receipt.rewritten_exports,
         "not_cleaned": len(receipt.problems),
         "not_reached": len(receipt.notes),
         "withdrawals_sha256": log_digest(settings.state),

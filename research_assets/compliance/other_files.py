@@ -1,22 +1,19 @@
-"""Removal of withdrawn items from files that are neither captures nor raw tables: texts, tables, SQLite, reports.
+"""Removal of withdrawn items from files that are neither captures, raw tables nor exports: texts and SQLite files.
 
-A text is rewritten; a table (Parquet, Stata) or a page that contains an item is removed, because it can be written
-again from the marts. Not here: which files belong to what (see removal.py).
+Not here: which files belong to what (see removal.py), exports (see exports.py).
 """
 
 import csv
 import io
 import json
-import re
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from research_assets.storage.files import write_private
-from research_assets.storage.raw_sql import sql_identifier, sql_literal
-from research_assets.storage.shared_duckdb import connect_shared
+from research_assets.storage.raw_sql import sql_identifier
 from research_assets.storage.withheld import Cleaner
 
 _TEXT_KEYS = frozenset(
@@ -25,9 +22,7 @@ _TEXT_KEYS = frozenset(
 """Members of JSON in logs that hold sentences, in which any word may be a handle. Other strings may be names of a
 format, so a handle of letters alone is not looked for in them."""
 
-_PSEUDONYM = re.compile(r"(?:user|video|comment)_[0-9a-f]{20}")
 _SQLITE_HEADER = b"SQLite format 3\0"
-_BATCH = 10_000
 
 
 def is_sqlite(path: Path) -> bool:
@@ -102,37 +97,10 @@ def _clean_json(value: Any, key: str, cleaner: Cleaner) -> Any:
     return 0 if cleaner.is_id(value) else value
 
 
-def table_contains(path: Path, cleaner: Cleaner, pseudonyms: Collection[str]) -> bool:
-    """Return whether a Parquet file contains a withdrawn item, or one of the pseudonyms."""
-    known = set(pseudonyms)
-    with closing(connect_shared()) as db:
-        result = db.execute(f"SELECT * FROM read_parquet({sql_literal(path)}, hive_partitioning = false)")
-        while rows := result.fetchmany(_BATCH):
-            for row in rows:
-                if any(_cell_contains(value, cleaner, known) for value in row):
-                    return True
-    return False
-
-
-def _cell_contains(value: Any, cleaner: Cleaner, pseudonyms: set[str]) -> bool:
-    if isinstance(value, list):
-        return any(_cell_contains(one, cleaner, pseudonyms) for one in value)
-    if isinstance(value, dict):
-        return any(_cell_contains(one, cleaner, pseudonyms) for one in value.values())
-    if isinstance(value, str):
-        return (
-            cleaner.is_item(value)
-            or cleaner.text(value) != value
-            or any(found in pseudonyms for found in (_PSEUDONYM.findall(value) if pseudonyms else ()))
-        )
-    return cleaner.is_id(value)
-
-
-def bytes_contain(path: Path, cleaner: Cleaner, pseudonyms: Collection[str]) -> bool:
-    """Return whether the text in a file of any format contains a withdrawn item, or one of the pseudonyms."""
+def bytes_contain(path: Path, cleaner: Cleaner) -> bool:
+    """Return whether the text in a file of any format contains a withdrawn item."""
     text = path.read_bytes().decode("utf-8", "ignore")
-    known = set(pseudonyms)
-    return cleaner.message(text) != text or any(one in known for one in (_PSEUDONYM.findall(text) if known else ()))
+    return cleaner.message(text) != text
 
 
 def clean_sqlite(path: Path, cleaner: Cleaner, *, apply: bool) -> int:

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,10 @@ import orjson
 import yaml
 
 from research_assets.compliance.audit_log import AUDIT_LOG, recorded_exports
-from research_assets.compliance.other_files import (
-    bytes_contain,
-    clean_sqlite,
-    clean_text_file,
-    is_sqlite,
-    table_contains,
-)
+from research_assets.compliance.exported_rows import export_cleaner
+from research_assets.compliance.exports import ExportRemoval, user_files
+from research_assets.compliance.other_files import bytes_contain, clean_sqlite, clean_text_file, is_sqlite
+from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
 from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
 from research_assets.compliance.selection import capture_files
 from research_assets.compliance.verification.raw_tables import write_verification_tables
@@ -36,7 +33,7 @@ from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
 from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
 from research_assets.storage.captures import DAMAGED_SUFFIX, DamagedCapture, Manifest, capture_of, manifest_path
-from research_assets.storage.files import fsync_folder, write_private
+from research_assets.storage.files import fsync_folder
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets.storage.withdrawals import Withdrawn, key_path, log_path
 from research_assets.storage.withheld import Cleaner, is_withdrawn_unit, unit_text, withhold
@@ -45,62 +42,15 @@ from research_assets.warehouse.dbt_runner import DbtError
 
 _LOGGER = logging.getLogger(__name__)
 
-RECEIPTS = "receipts"
-"""Name of the folder in `state` with the receipts, which have no content."""
-
-
 _SQLITE_PARTS = ("-wal", "-shm", "-journal")
 """Ends of the names of files that belong to a SQLite file."""
-
-
-@dataclass(slots=True)
-class Plan:
-    """A removal in progress, as it is stored in `state/removal.json`, without any handle.
-
-    `comments` are the comments that go with withdrawn videos and comments, `pseudonyms` those of all items, by which
-    pseudonymous exports are found. `captures` are the captures whose raw files must be built again, and `rebuild` is
-    true if the warehouse must. `counts` are the files done so far, by kind and action. `study` is set if all files of a
-    study go instead of items (see whole_folders.py). `studies` are those whose captures change, whose reports go with
-    them.
-    """
-
-    receipt: str
-    started_at: datetime
-    items: list[dict[str, Any]]
-    comments: list[int] = field(default_factory=list)
-    pseudonyms: list[str] = field(default_factory=list)
-    captures: list[str] = field(default_factory=list)
-    rebuild: bool = False
-    study: str = ""
-    studies: list[str] = field(default_factory=list)
-    removed_exports: list[str] = field(default_factory=list)
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def save(self, state: Path) -> None:
-        """Store the plan durably."""
-        stored = {name: getattr(self, name) for name in Plan.__slots__}
-        write_private(plan_path(state), orjson.dumps(stored))
-
-    @classmethod
-    def load(cls, state: Path) -> "Plan | None":
-        """Return the plan of a removal that did not end; None if there is none."""
-        try:
-            stored = orjson.loads(plan_path(state).read_bytes())
-        except FileNotFoundError:
-            return None
-        return cls(**stored | {"started_at": datetime.fromisoformat(stored["started_at"])})
-
-
-def plan_path(state: Path) -> Path:
-    """Return the path of the plan of a removal in progress."""
-    return state / "removal.json"
 
 
 class Removal:
     """One pass over the files of a data folder.
 
     `counts` are the files by kind and action, `problems` sentences about the files that could not be cleaned, `notes`
-    about what the command does not reach, and `exports` the names of removed exports.
+    about what the command does not reach, `exports` and `rewritten_exports` the names of exports.
     """
 
     def __init__(self, settings: Settings, withdrawn: Withdrawn, plan: Plan, *, apply: bool, now: datetime) -> None:
@@ -115,6 +65,7 @@ class Removal:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.exports: list[str] = []
+        self.rewritten_exports: list[str] = []
 
     def run(self) -> None:
         """Clean all files. Raises what a full disk or a lock causes; the next run resumes."""
@@ -164,7 +115,7 @@ class Removal:
                     self._problem("captures", str(error))
                     continue
                 # What cannot be read of a journal is requested again in any case, if anything in it must go.
-                affected = bytes_contain(path, self._cleaner, ())
+                affected = bytes_contain(path, self._cleaner)
             if not affected:
                 continue
             self._count("captures" if is_sealed else "open journals", "rewritten")
@@ -181,7 +132,7 @@ class Removal:
             else:
                 rewrite_journal(path, self._cleaning(entity))
         for path in sorted(self._settings.captures.rglob(f"*{DAMAGED_SUFFIX}")):
-            if bytes_contain(path, self._cleaner, ()):
+            if bytes_contain(path, self._cleaner):
                 self._remove(path, "damaged copies")
 
     def _add_study(self, path: Path) -> None:
@@ -275,17 +226,17 @@ class Removal:
         return not self._apply and bool(self.counts.keys() & {"captures", "raw tables"})
 
     def _exports(self) -> None:
-        for folder in sorted(path for path in self._settings.exports.glob("*") if path.is_dir()):
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            if any(self._contains(path) for path in files):
-                self._count("exports", "removed")
-                self.exports.append(folder.name)
-                if self._apply:
-                    self._plan.removed_exports.append(folder.name)
-                    self._save()
-                    shutil.rmtree(folder)
-                    fsync_folder(folder.parent)
-
+        cleaner = export_cleaner(self._cleaner.withdrawn, self._plan.pseudonyms)
+        counts = self.counts.setdefault("exports", Counter())
+        exports = ExportRemoval(self._settings, self._plan, self._save, self._apply, counts)
+        exports.remove_items(cleaner)
+        self.exports, self.rewritten_exports = exports.removed, exports.rewritten
+        if not counts:
+            del self.counts["exports"]
+        for path in sorted(self._settings.exports.glob("*")):
+            if path.name not in exports.removed:
+                for file in user_files(path) if path.is_dir() else [path]:
+                    self._clean_file(file, "files in exports", cleaner)
         present = {path.name for path in self._settings.exports.glob("*")} | set(self.exports)
         removed = set(self._plan.removed_exports) | _removed_before(self._settings.state / RECEIPTS)
         taken = [
@@ -297,17 +248,12 @@ class Removal:
                 f"deleted: {', '.join(taken)}."
             )
 
-    def _contains(self, path: Path) -> bool:
-        if path.suffix == ".parquet":
-            return table_contains(path, self._cleaner, self._plan.pseudonyms)
-        return bytes_contain(path, self._cleaner, self._plan.pseudonyms)
-
     def _other_files(self) -> None:
         """Clean all files of the data folder that no other step knows."""
         settings = self._settings
         for path in sorted(settings.reports.rglob("*")):
             # The names in a chart are drawn, so no text shows them.
-            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._cleaner, ())):
+            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._cleaner)):
                 self._remove(path, "reports")
         if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
             self._count("dbt files", "removed")
@@ -328,10 +274,10 @@ class Removal:
                 continue
             if path.suffix in (".duckdb", ".wal", ".zst") or manifest_path(path.with_suffix(".jsonl.zst")) == path:
                 continue
-            self._clean_file(path, "other files")
+            self._clean_file(path, "other files", self._cleaner)
 
     def _is_in_folder(self, folder: Path) -> bool:
-        return any(bytes_contain(path, self._cleaner, ()) for path in folder.rglob("*") if path.is_file())
+        return any(bytes_contain(path, self._cleaner) for path in folder.rglob("*") if path.is_file())
 
     def _dagster(self) -> None:
         """Clean the files of the Dagster instance: its SQLite files, the logs of its runs, and all others."""
@@ -341,27 +287,27 @@ class Removal:
         for path in sorted(path for path in home.rglob("*") if path.is_file()):
             if path.name in ("dagster.yaml", "dagster.yml", ".lock") or path.name.endswith(_SQLITE_PARTS):
                 continue
-            self._clean_file(path, "Dagster's files")
+            self._clean_file(path, "Dagster's files", self._cleaner)
         if _uses_postgres(home):
             self.notes.append(
                 "Dagster stores its event log in PostgreSQL, which this command does not read. Delete the runs that "
                 "mention the items in Dagster's UI, or the rows in the database."
             )
 
-    def _clean_file(self, path: Path, kind: str) -> None:
+    def _clean_file(self, path: Path, kind: str, cleaner: Cleaner) -> None:
         if is_sqlite(path):
             try:
-                rows = clean_sqlite(path, self._cleaner, apply=self._apply)
+                rows = clean_sqlite(path, cleaner, apply=self._apply)
             except sqlite3.Error as error:
                 self._problem(kind, f"The SQLite file {path} could not be cleaned: {error}. Stop Dagster and repeat.")
                 return
             if rows:
                 self._count(kind, "rewritten")
             return
-        affected = clean_text_file(path, self._cleaner, apply=self._apply)
+        affected = clean_text_file(path, cleaner, apply=self._apply)
         if affected:
             self._count(kind, "rewritten")
-        elif affected is None and bytes_contain(path, self._cleaner, ()):
+        elif affected is None and bytes_contain(path, cleaner):
             self._problem(
                 kind, f"The file {path} contains an item and is in no format that can be rewritten. Remove it."
             )

@@ -4,17 +4,17 @@ The ledger stays, so that the quota of the day is still known, without the names
 single items (see removal.py).
 """
 
-import json
 import shutil
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 from research_assets.compliance.audit_log import AUDIT_LOG
-from research_assets.compliance.removal import RECEIPTS, FixedClock, Plan, plan_path, rebuild_warehouse
+from research_assets.compliance.exports import ExportRemoval
+from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
+from research_assets.compliance.removal import FixedClock, rebuild_warehouse
 from research_assets.compliance.verification.held import drop_unknown
 from research_assets.compliance.verification.planning import cancel_tasks
-from research_assets.export.build import MANIFEST
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder
@@ -35,6 +35,7 @@ class FolderRemoval:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.exports: list[str] = []
+        self.rewritten_exports: list[str] = []
 
     def run(self) -> None:
         """Remove the files. It may run again after it was interrupted."""
@@ -59,10 +60,12 @@ class FolderRemoval:
         # The codebook has examples of all studies. The next report writes it again.
         for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)
-        for folder in sorted(path.parent for path in settings.exports.glob(f"*/{MANIFEST}")):
-            if study in (names := _exported_studies(folder)) or not names:
-                self.exports.append(folder.name)
-                self._remove("exports", folder)
+        counts = self.counts.setdefault("exports", Counter(self._plan.counts.get("exports", {})))
+        exports = ExportRemoval(settings, self._plan, self._save, self._apply, counts)
+        exports.remove_study(study)
+        self.exports, self.rewritten_exports = exports.removed, exports.rewritten
+        if not counts:
+            del self.counts["exports"]
         if settings.warehouse.exists():
             self.counts["warehouse"] = Counter(rebuilt=1)
             if self._apply and (problem := rebuild_warehouse(settings, self._now)):
@@ -93,6 +96,11 @@ class FolderRemoval:
                 if not any(folder.iterdir()):
                     folder.rmdir()
 
+    def _save(self) -> None:
+        if self._apply:
+            self._plan.counts = {kind: dict(actions) for kind, actions in self.counts.items()}
+            self._plan.save(self._settings.state)
+
     def _rename_units(self) -> None:
         settings, study = self._settings, self._plan.study
         ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
@@ -119,11 +127,3 @@ class FolderRemoval:
         else:
             path.unlink()
         fsync_folder(path.parent)
-
-
-def _exported_studies(folder: Path) -> list[str]:
-    """Return the studies that an export names; an empty list if it contains all, or its manifest is unreadable."""
-    try:
-        return list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["request"]["studies"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []

@@ -6,7 +6,7 @@ Not here: the request (see request.py), the SQL of columns (see columns.py), the
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -26,13 +26,14 @@ from research_assets.export.pseudonyms import (
     register,
     unregister,
 )
-from research_assets.export.readme import render_readme
+from research_assets.export.readme import render_readme, updated_readme
 from research_assets.export.request import (
     Export,
     ExportedFile,
     ExportError,
     ExportRequest,
     MartSelection,
+    RemovedRows,
     select_marts,
     validate_request,
 )
@@ -52,7 +53,7 @@ from research_assets.warehouse.reader import (
 
 MEMORY = "2GB"
 """Memory limit of DuckDB. pandas, which writes Stata files, is not limited by it."""
-MANIFEST = "manifest.json"
+MANIFEST, README = "manifest.json", "README.md"
 _STALE_AFTER = timedelta(days=1)
 """Age from which a temporary folder is treated as left behind by a process that died."""
 
@@ -127,7 +128,7 @@ def _write_all(
     if request.ids_only:
         selections, skipped = [], {}
         rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)
-        written = [ExportedFile("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
+        written = [ExportedFile.of(build, build / "ids.csv", "", "csv", rows)]
     else:
         if "stata" in request.formats:
             stata.check_size(connection, selections)
@@ -149,11 +150,51 @@ def _write_all(
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
     counts = read_coverage_counts(connection, marts, request)
     text = render_readme(result, selections, exported_specs, counts, scrub)
-    (build / "README.md").write_text(text, encoding="utf-8")
-    (build / MANIFEST).write_text(
-        json.dumps(_to_manifest(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (build / README).write_text(text, encoding="utf-8")
+    (build / MANIFEST).write_bytes(_manifest_bytes(_to_manifest(result)))
     return result
+
+
+def read_export(folder: Path) -> Export:
+    """Return the export in a folder. Raise ExportError if its manifest cannot be read, OSError if there is none."""
+    return _from_manifest(folder / MANIFEST)
+
+
+def record_removal(export: Export, rows: Mapping[str, int], at: datetime, *, study: str = "") -> Export:
+    """Write README and manifest of an export whose files were rewritten, and return the export as it is now.
+
+    `rows` are the rows of each file now, by its path; other files keep their entry. The manifest is written last. Until
+    then its checksums show that the removal is not finished, and the function may be called again.
+    """
+    files_now = tuple(
+        ExportedFile.of(export.folder, export.folder / one.path, one.mart, one.format, rows[one.path])
+        if one.path in rows
+        else one
+        for one in export.files
+    )
+    removed = {
+        before.mart or "ids": before.rows - now.rows
+        for before, now in zip(export.files, files_now, strict=True)
+        if before.rows != now.rows
+    }
+    changed = {
+        before.mart or "ids" for before, now in zip(export.files, files_now, strict=True) if before.sha256 != now.sha256
+    }
+    removal = RemovedRows(at, removed, tuple(sorted(changed - removed.keys())), study)
+    result = replace(export, files=files_now, removals=(*export.removals, removal))
+    readme = export.folder / README
+    if readme.exists():
+        files.write_private(readme, updated_readme(readme.read_text(encoding="utf-8"), result).encode())
+    # Members that this version does not know stay as they are.
+    manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
+    new = _to_manifest(result)
+    manifest |= {name: new[name] for name in ("files", "removals")}
+    files.write_private(export.folder / MANIFEST, _manifest_bytes(manifest))
+    return result
+
+
+def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _scrubbed_codebook(codebook: Codebook, scrub: Scrub) -> Codebook:
@@ -180,7 +221,7 @@ def _write_mart(
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         rows = WRITERS[file_format](connection, selection, export_columns, path)
-        written.append(ExportedFile(str(path.relative_to(build)), mart.name, file_format, rows, path.stat().st_size))
+        written.append(ExportedFile.of(build, path, mart.name, file_format, rows))
     return written
 
 
@@ -210,6 +251,7 @@ def _to_manifest(result: Export) -> dict[str, Any]:
         "request": request | days,
         "files": [asdict(file) for file in result.files],
         "skipped": dict(result.skipped),
+        "removals": [asdict(one) | {"at": one.at.isoformat()} for one in result.removals],
     }
 
 
@@ -230,6 +272,10 @@ def _from_manifest(path: Path) -> Export:
             files=tuple(ExportedFile(**file) for file in manifest["files"]),
             skipped=manifest["skipped"],
             simulated=manifest["simulated"],
+            removals=tuple(
+                RemovedRows(datetime.fromisoformat(one["at"]), one["rows"], tuple(one["cleaned"]), one["study"])
+                for one in manifest["removals"]
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(

@@ -22,7 +22,7 @@ from research_assets.units.coverage import USERNAME_SEPARATOR
 from research_assets.warehouse.reader import Mart, MartColumn
 
 TEXT_ID_PREFIX = "id_"
-_MIN_TEXT_ID_DIGITS = 16
+MIN_TEXT_ID_DIGITS = 16
 """Number of digits from which a conversion to float may round a number."""
 
 _STATA_MAX = 8.98e307
@@ -74,7 +74,7 @@ def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> Expo
     match treatment:
         case Treatment.USERS:
             sql = _pseudonym_list_sql("user", name)
-        case Treatment.KEEP if "VARCHAR" in column.type and mart.name not in _OWN_MARTS and column.name != "study":
+        case Treatment.KEEP if "VARCHAR" in column.type and mart.name not in OWN_MARTS and column.name != "study":
             # One of a few values of the project, unless something went wrong.
             sql = _scrubbed(name, duckdb.sqltype(column.type), _NO_NAMES, is_label=True)
         case Treatment.TEXT | Treatment.LABEL:
@@ -106,7 +106,7 @@ def _pseudonym_list_sql(kind: str, sql: str) -> str:
 
 
 _NO_NAMES = "[]::VARCHAR[]"
-_OWN_MARTS = ("api_changes", "codebook")
+OWN_MARTS = ("api_changes", "codebook")
 """Marts whose kept texts are the project's own and contain links."""
 
 _ACCOUNT_COLUMNS = ("username", "video_username")
@@ -165,7 +165,7 @@ def csv_sql(column: ExportColumn) -> str:
         text = _text(column.sql)
         is_formula = f"regexp_matches({text}, {sql_literal('^' + FORMULA_START)})"
         guarded = f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"
-        digits = f"regexp_matches({text}, '^[0-9]{{{_MIN_TEXT_ID_DIGITS},}}$')"
+        digits = f"regexp_matches({text}, '^[0-9]{{{MIN_TEXT_ID_DIGITS},}}$')"
         return f"CASE WHEN {digits} THEN '{TEXT_ID_PREFIX}' || {text} ELSE {guarded} END"
     return column.sql
 

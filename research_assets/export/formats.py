@@ -16,7 +16,10 @@ from research_assets.warehouse.reader import Mart, filter_condition
 
 # Excel recognizes UTF-8 only after a byte order mark. It precedes the name of the first column, so that the file is
 # written once.
-_BYTE_ORDER_MARK = "\ufeff"
+BYTE_ORDER_MARK = "\ufeff"
+
+PARQUET_OPTIONS = "FORMAT parquet, COMPRESSION zstd"
+"""Options of DuckDB for exported Parquet files."""
 
 SUFFIXES = {"parquet": "parquet", "csv": "csv", "stata": "dta"}
 
@@ -27,7 +30,7 @@ def write_parquet(
     """Write Parquet with the types of the warehouse and return the number of rows."""
     expressions = (f"{columns.parquet_sql(column)} AS {sql_identifier(column.name)}" for column in export_columns)
     query = select_sql(selection.mart, expressions, selection.condition)
-    return _copy(connection, query, path, "FORMAT parquet, COMPRESSION zstd")
+    return _copy(connection, query, path, PARQUET_OPTIONS)
 
 
 def write_csv(
@@ -37,7 +40,7 @@ def write_csv(
 
     An empty cell is a missing value; `""` is an empty text.
     """
-    names = [_BYTE_ORDER_MARK * (index == 0) + column.name for index, column in enumerate(export_columns)]
+    names = [BYTE_ORDER_MARK * (index == 0) + column.name for index, column in enumerate(export_columns)]
     expressions = (
         f"{columns.csv_sql(column)} AS {sql_identifier(name)}"
         for column, name in zip(export_columns, names, strict=True)

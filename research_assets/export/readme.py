@@ -4,7 +4,8 @@ Not here: the numbers that it quotes (see contents.py), the report of a study (s
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from research_assets.export.columns import TEXT_ID_PREFIX
@@ -76,6 +77,55 @@ def render_readme(
         _use(export),
     )
     return "\n\n".join(block for part in parts for block in part) + "\n"
+
+
+_ROW_COUNT = re.compile(r"^(\| `(\w+)` \| )[\d,]+(?= \| )", re.MULTILINE)
+_ID_COUNT = re.compile(r"^(`ids\.csv`: )[\d,]+ ids?\.", re.MULTILINE)
+_REMOVED, _QUERIES = "## Removed rows\n\n", "## Queries\n\n"
+_CONDITION = re.compile(r"^(  (?:and|or|not): )(\{.*\})$", re.MULTILINE)
+
+
+def updated_readme(text: str, export: Export) -> str:
+    """Return the README of an export from which rows were removed: with its row counts and a list of the removals."""
+    text = _ROW_COUNT.sub(lambda m: f"{m[1]}{export.rows[m[2]]:,}" if m[2] in export.rows else m[0], text)
+    if "ids" in export.rows:
+        text = _ID_COUNT.sub(lambda m: f"{m[1]}{pluralize(export.rows['ids'], 'id')}.", text)
+    for study in {one.study for one in export.removals} - {""}:
+        text = _without_study(text, study)
+    before, found, after = text.partition(_QUERIES)
+    if not found:
+        return text
+    return before.partition(_REMOVED)[0] + _REMOVED + "\n".join(_removals(export)) + "\n\n" + _QUERIES + after
+
+
+def _removals(export: Export) -> Iterator[str]:
+    for one in export.removals:
+        rows = ", ".join(f"`{name}` {number:,}" for name, number in one.rows.items()) or "none"
+        what = f"the study `{one.study}`" if one.study else "items that were withdrawn"
+        cleaned = f" Mentions of them were removed from texts in: {', '.join(one.cleaned)}." if one.cleaned else ""
+        yield f"- {one.at:%Y-%m-%d} (UTC), rows of {what}: {rows}.{'' if one.study else cleaned}"
+    yield (
+        "\nNumbers that were counted before are unchanged: rows of days, hashtags and accounts, fill rates, and the "
+        "coverage below."
+    )
+
+
+def _without_study(text: str, study: str) -> str:
+    """Return the README without the query and the coverage of a study."""
+    name = re.escape(study)
+    text = re.sub(rf"^Study `{name}`, .*\n\n```\n(?:.*\n)*?```\n\nComments: .*\n\n", "", text, flags=re.MULTILINE)
+    return re.sub(rf"^\| {name} \| (?!entity \| ).*\n", "", text, flags=re.MULTILINE)
+
+
+def map_conditions(text: str, change: Callable[[Any], Any]) -> str:
+    """Return a README in which a function was applied to each condition of the queries."""
+
+    def changed(found: re.Match[str]) -> str:
+        condition = json.loads(found[2])
+        new = change(condition)
+        return found[0] if new == condition else found[1] + json.dumps(new, ensure_ascii=False)
+
+    return _CONDITION.sub(changed, text)
 
 
 def _head(export: Export) -> Iterator[str]:

@@ -5,8 +5,9 @@ and in exports.
 Not here: fill rates of one study (see methods.py), codebook.csv of an export (see export/contents.py).
 """
 
+import re
 from calendar import monthrange
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import groupby, pairwise
@@ -175,6 +176,19 @@ def read_codebook(connection: duckdb.DuckDBPyConnection) -> Codebook | None:
     names = sorted(columns, key=lambda name: (MART_ORDER.index(name) if name in MART_ORDER else len(MART_ORDER), name))
     grains = {name: marts[name].description.removeprefix("Grain: ") if name in marts else "" for name in names}
     return Codebook([CodebookMart(name, grains[name], columns[name]) for name in names], changes)
+
+
+_EXAMPLES = re.compile("(<br><span>for example )(.*?)(</span>)", re.DOTALL)
+
+
+def map_examples(page: str, change: Callable[[str], str]) -> str:
+    """Return a page of `render_codebook` with changed examples of values; those that become empty are left out."""
+
+    def changed(found: re.Match[str]) -> str:
+        examples = change(found[2])
+        return f"{found[1]}{examples}{found[3]}" if examples else ""
+
+    return _EXAMPLES.sub(changed, page)
 
 
 @dataclass(frozen=True, slots=True)

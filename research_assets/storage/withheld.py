@@ -82,6 +82,14 @@ class Cleaner:
         """Return whether a value is an id of a withdrawn item or the handle of a withdrawn account."""
         return self.is_id(value) or self.withdrawn.has_account(value)
 
+    def condition(self, condition: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a condition of a query without withdrawn accounts and videos; the same object if it names none."""
+        values = condition["field_values"]
+        if condition["field_name"] not in ("username", "video_id") or isinstance(values, str):
+            return condition
+        kept = [one for one in values if not self.is_item(one)]
+        return condition if len(kept) == len(values) else {**condition, "field_values": kept}
+
     def _mention(self, found: re.Match[str]) -> str:
         name = found[1].rstrip(".")
         return REMOVED + found[1][len(name) :] if self.withdrawn.has_account(name) else found[0]
@@ -178,8 +186,7 @@ def _fact(cleaner: Cleaner, entity: str, name: str, value: Any) -> Any:
         return value if all(map(lambda a, b: a is b, changed, value)) else changed
     if isinstance(value, Mapping):
         if value.get("field_name") in ("username", "video_id") and "field_values" in value:
-            kept = [one for one in value["field_values"] if not cleaner.is_item(one)]
-            return value if len(kept) == len(value["field_values"]) else {**value, "field_values": kept}
+            return cleaner.condition(value)
         members = {
             key: _fact(cleaner, entity, key, one)
             for key, one in value.items()

@@ -18,7 +18,7 @@ import zstandard
 
 from research_assets.alerts import append_alert
 from research_assets.clock import week_of
-from research_assets.export import ExportRequest
+from research_assets.export import FORMATS, ExportRequest
 from research_assets.export.build import export
 from research_assets.planning.expected_units import write_expected_units, write_request_log
 from research_assets.sandbox.config import SandboxConfig
@@ -78,7 +78,12 @@ def build_marts(harness: CollectorHarness, settings: Settings, *, plan: bool = T
 def write_results(harness: CollectorHarness, settings: Settings, texts: tuple[str, ...]) -> None:
     """Write exports, alerts, and a Dagster home whose event log and compute logs quote some texts."""
     now = harness.clock.now()
-    for request in (ExportRequest(), ExportRequest(pseudonymous=True), ExportRequest(marts=("quota_usage",))):
+    for request in (
+        ExportRequest(formats=FORMATS),
+        ExportRequest(pseudonymous=True),
+        ExportRequest(ids_only=True),
+        ExportRequest(marts=("quota_usage",)),
+    ):
         export(settings, request, STUDIES, now)
     append_alert(settings, {"message": f"1 units are open, for example {texts[0]}: HTTP 500", "kind": "run"})
     append_alert(settings, {"message": "nothing about a person", "kind": "run"})

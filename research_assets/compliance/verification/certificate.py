@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from research_assets.compliance.removal import RECEIPTS
+from research_assets.compliance.plan import RECEIPTS
 from research_assets.compliance.verification import due
 from research_assets.compliance.verification.guards import EXPLANATIONS
 from research_assets.compliance.verification.held import KINDS, count_held

@@ -1,0 +1,60 @@
+"""The plan of a removal in progress, which is stored until every file is done, so that the next command finishes it.
+
+Not here: the steps of the removal (see removal.py, whole_folders.py).
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from research_assets.storage.files import write_private
+
+RECEIPTS = "receipts"
+"""Name of the folder in `state` with the receipts, which have no content."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A removal in progress, as it is stored in `state/removal.json`, without any handle.
+
+    `comments` are the comments that go with withdrawn videos and comments, `pseudonyms` those of all items, by which
+    pseudonymous exports are found. `captures` are the captures whose raw files must be built again, and `rebuild` is
+    true if the warehouse must. `counts` are the files done so far, by kind and action. `study` is set if all files of a
+    study go instead of items (see whole_folders.py). `studies` are those whose captures change, whose reports go with
+    them. `rewritten_exports` are the exports whose rewriting has begun.
+    """
+
+    receipt: str
+    started_at: datetime
+    items: list[dict[str, Any]]
+    comments: list[int] = field(default_factory=list)
+    pseudonyms: list[str] = field(default_factory=list)
+    captures: list[str] = field(default_factory=list)
+    rebuild: bool = False
+    study: str = ""
+    studies: list[str] = field(default_factory=list)
+    removed_exports: list[str] = field(default_factory=list)
+    rewritten_exports: list[str] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def save(self, state: Path) -> None:
+        """Store the plan durably."""
+        stored = {name: getattr(self, name) for name in Plan.__slots__}
+        write_private(plan_path(state), orjson.dumps(stored))
+
+    @classmethod
+    def load(cls, state: Path) -> "Plan | None":
+        """Return the plan of a removal that did not end; None if there is none."""
+        try:
+            stored = orjson.loads(plan_path(state).read_bytes())
+        except FileNotFoundError:
+            return None
+        return cls(**stored | {"started_at": datetime.fromisoformat(stored["started_at"])})
+
+
+def plan_path(state: Path) -> Path:
+    """Return the path of the plan of a removal in progress."""
+    return state / "removal.json"
