@@ -26,7 +26,7 @@ from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.text import FORMULA_START, csv_text
 
 Rule = Callable[[Sequence[Any]], Mapping[str, Any] | None]
-"""What happens to a row: None if it goes, else the new values of its columns, by name; empty if it stays as it is.
+"""Change of a row: None if it goes, else the new values of its columns, by name; empty if it stays as it is.
 
 Values are texts, 64-bit ids, or the lists and structures of DuckDB; CSV and Stata files have JSON in their place."""
 
