@@ -60,8 +60,8 @@ def hold_lock(state: Path, days: list[date], ready: int) -> None:
         os.write(ready, b"n")
 
 
-def kill_at_disk_operation(step: int) -> None:
-    """Make this process kill itself at the start of its n-th operation on the disk."""
+def kill_at_disk_operation(step: int) -> list[int]:
+    """Make this process kill itself at the start of its n-th operation on the disk; return those until then."""
     remaining = [step]
 
     def kill_when_due(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,3 +84,4 @@ def kill_at_disk_operation(step: int) -> None:
         setattr(owner, name, kill_when_due(getattr(owner, name)))
     for name in ("replace", "rename", "unlink"):
         setattr(Path, name, kill_when_due(getattr(Path, name)))
+    return remaining

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from research_assets.compliance.exported_rows import item_rule, study_rule
+from research_assets.compliance.foreign_files import search_file
 from research_assets.compliance.other_files import bytes_contain
 from research_assets.compliance.plan import Plan
 from research_assets.export.build import MANIFEST, README, read_export, record_removal
@@ -49,12 +50,12 @@ class ExportRemoval:
     rewritten: list[str] = field(default_factory=list)
 
     def remove_items(self, cleaner: Cleaner) -> None:
-        """Remove the rows of withdrawn items from all exports, and folders that are none but contain an item."""
+        """Remove the rows of withdrawn items from all exports; an unreadable export that may contain one is removed."""
         make_rule = partial(item_rule, cleaner)
         for folder in self._folders():
             export = _read(folder)
             if export is None:
-                if any(_may_contain(path, make_rule, cleaner) for path in _files(folder)):
+                if _was_export(folder) and any(search_file(path, cleaner) != "clean" for path in _files(folder)):
                     self._remove(folder)
                 continue
             texts = {
@@ -70,6 +71,8 @@ class ExportRemoval:
         """Remove the rows of a study from exports of several studies, and exports of this study alone."""
         for folder in self._folders():
             export = _read(folder)
+            if export is None and not _was_export(folder):
+                continue
             named = set(export.request.studies) if export is not None else set()
             if export is None or (named and not named - {study} - {one.study for one in export.removals}):
                 self._remove(folder)
@@ -163,12 +166,17 @@ class ExportRemoval:
 
 
 def user_files(folder: Path) -> list[Path]:
-    """Return the files in the folder of an export that are not of the export."""
+    """Return the files in a folder of the exports that a user put there."""
     export = _read(folder)
     if export is None:
-        return []
+        return [] if _was_export(folder) else _files(folder)
     own = {folder / name for name in OWN_FILES} | {path for path, _ in _tables(export)}
     return [path for path in _files(folder) if path not in own]
+
+
+def _was_export(folder: Path) -> bool:
+    """Return whether a folder that is no readable export has a damaged manifest, or is of a process that was killed."""
+    return (folder / MANIFEST).exists() or folder.name.startswith(".")
 
 
 def _read(folder: Path) -> Export | None:
@@ -200,15 +208,6 @@ def _changes(export: Export, make_rule: MakeRule, cleaner: Cleaner) -> dict[Path
             if path.suffix != ".csv" or bytes_contain(path, cleaner):
                 raise
     return found
-
-
-def _may_contain(path: Path, make_rule: MakeRule, cleaner: Cleaner) -> bool:
-    if path.suffix in (".parquet", ".dta"):
-        try:
-            return bool(find_changes(path, make_rule))
-        except RewritingError:
-            return True
-    return bytes_contain(path, cleaner)
 
 
 def _study_rule(study: str, mart: str) -> MakeRule:

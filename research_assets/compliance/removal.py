@@ -22,6 +22,7 @@ import yaml
 from research_assets.compliance.audit_log import AUDIT_LOG, recorded_exports
 from research_assets.compliance.exported_rows import export_cleaner
 from research_assets.compliance.exports import ExportRemoval, user_files
+from research_assets.compliance.foreign_files import search_file
 from research_assets.compliance.other_files import bytes_contain, clean_sqlite, clean_text_file, is_sqlite
 from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
 from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
@@ -34,6 +35,8 @@ from research_assets.settings import Settings
 from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
 from research_assets.storage.captures import DAMAGED_SUFFIX, DamagedCapture, Manifest, capture_of, manifest_path
 from research_assets.storage.files import fsync_folder
+from research_assets.storage.parquet_io import temporary_folder
+from research_assets.storage.raw_digests import DIGEST_LOG
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets.storage.withdrawals import Withdrawn, key_path, log_path
 from research_assets.storage.withheld import Cleaner, is_withdrawn_unit, unit_text, withhold
@@ -161,6 +164,7 @@ class Removal:
 
     def _raw_tables(self) -> None:
         raw, readable = self._settings.raw, set[str]()
+        self._remove_drafts()
         for sealed in capture_files(self._settings.captures):
             if sealed.suffix != ".zst":
                 continue
@@ -187,6 +191,19 @@ class Removal:
             # A columnar file that is damaged cannot be shown to be without the items.
             self._remove(path, "damaged copies")
 
+    def _remove_drafts(self) -> None:
+        """Remove what killed processes left in the raw tables and the state."""
+        settings = self._settings
+        if not self._apply:
+            return
+        if settings.raw.exists():
+            with temporary_folder(settings.raw, "removal"):
+                pass
+        for folder in (settings.raw, settings.state / "verification"):
+            for draft in folder.rglob(".*.tmp"):
+                if draft.is_file():
+                    draft.unlink(missing_ok=True)
+
     def _ledger(self) -> None:
         settings = self._settings
         ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
@@ -209,7 +226,13 @@ class Removal:
 
     def _warehouse(self) -> None:
         settings = self._settings
-        if not settings.warehouse.exists() or not (self._plan.rebuild or self._would_rebuild()):
+        if not (self._plan.rebuild or self._would_rebuild()):
+            return
+        if not settings.warehouse.exists():
+            # What the last build left; an unfinished warehouse is removed by the lock of the builds.
+            if self._apply:
+                for path in (scratch := changes.scratch_path(settings), changes.write_ahead_log(scratch)):
+                    path.unlink(missing_ok=True)
             return
         self._count("warehouse", "rebuilt")
         if settings.marts_folder is not None and settings.marts_folder.exists():
@@ -255,26 +278,37 @@ class Removal:
             # The names in a chart are drawn, so no text shows them.
             if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._cleaner)):
                 self._remove(path, "reports")
+            elif path.is_file() and path.suffix != ".html":
+                self._clean_file(path, "other files", self._cleaner)
         if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
             self._count("dbt files", "removed")
             if self._apply:
                 shutil.rmtree(settings.dbt_target / "target")
         known = (
-            *(settings.captures, settings.raw, settings.reports, settings.exports, settings.dbt_target / "target"),
-            *(settings.dagster_home, settings.state / RECEIPTS, settings.state / "locks"),
+            *(settings.reports, settings.exports, settings.dbt_target / "target", settings.dagster_home),
+            *(settings.state / RECEIPTS, settings.state / "locks", key_path(settings.state).parent),
         )
         kept = (
-            *(log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state), settings.ledger),
+            *(log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state)),
             *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment"))),
         )
+        databases = (settings.ledger, settings.warehouse, settings.warehouse_build, changes.scratch_path(settings))
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
-            if any(path.is_relative_to(folder) for folder in known) or path in kept:
+            if any(path.is_relative_to(folder) for folder in known) or path in kept or self._is_capture_or_raw(path):
                 continue
-            if path.parent == key_path(settings.state).parent or path.name.startswith(settings.ledger.name):
-                continue
-            if path.suffix in (".duckdb", ".wal", ".zst") or manifest_path(path.with_suffix(".jsonl.zst")) == path:
+            if any(path.parent == one.parent and path.name.startswith(one.name) for one in databases):
                 continue
             self._clean_file(path, "other files", self._cleaner)
+
+    def _is_capture_or_raw(self, path: Path) -> bool:
+        """Return whether a file is of captures or raw tables, which other steps clean."""
+        settings = self._settings
+        if path.is_relative_to(settings.raw):
+            return path.name == DIGEST_LOG or path.match("*/study=*/day=*/*.parquet")
+        if not any(path.is_relative_to(one) for one in (settings.captures, settings.audits, settings.rehydrated)):
+            return False
+        is_manifest = manifest_path(path.with_suffix(".jsonl.zst")) == path
+        return is_manifest or path.name.endswith((".jsonl", ".jsonl.zst", DAMAGED_SUFFIX))
 
     def _is_in_folder(self, folder: Path) -> bool:
         return any(bytes_contain(path, self._cleaner) for path in folder.rglob("*") if path.is_file())
@@ -307,10 +341,18 @@ class Removal:
         affected = clean_text_file(path, cleaner, apply=self._apply)
         if affected:
             self._count(kind, "rewritten")
-        elif affected is None and bytes_contain(path, cleaner):
-            self._problem(
-                kind, f"The file {path} contains an item and is in no format that can be rewritten. Remove it."
-            )
+        elif affected is None:
+            verdict = search_file(path, cleaner)
+            if verdict == "contains":
+                self._problem(
+                    kind, f"The file {path} contains an item and is in no format that can be rewritten. Remove it."
+                )
+            elif verdict == "unknown":
+                self._problem(
+                    kind,
+                    f"The file {path} is in a format that cannot be searched. Delete it, or move it out of the data "
+                    "folder and check it yourself.",
+                )
 
     def _remove(self, path: Path, kind: str) -> None:
         self._count(kind, "removed")

@@ -10,6 +10,7 @@ import io
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,10 +22,11 @@ from research_assets.export.columns import MIN_TEXT_ID_DIGITS, TEXT_ID_PREFIX
 from research_assets.export.formats import BYTE_ORDER_MARK, PARQUET_OPTIONS
 from research_assets.storage.parquet_io import LARGE_MEMORY, open_duckdb
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.text import FORMULA_START, csv_text
 
 Rule = Callable[[Sequence[Any]], Mapping[str, Any] | None]
-"""What happens to a row: None if it goes, else the new values of its columns, by name; empty if it stays as it is.
+"""Change of a row: None if it goes, else the new values of its columns, by name; empty if it stays as it is.
 
 Values are texts, 64-bit ids, or the lists and structures of DuckDB; CSV and Stata files have JSON in their place."""
 
@@ -95,8 +97,7 @@ def _message(path: Path, error: Exception) -> str:
 
 def _find_in_parquet(path: Path, make_rule: MakeRule) -> Changes:
     changes = Changes()
-    with duckdb.connect(config={"temp_directory": "", "autoinstall_known_extensions": False}) as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with closing(connect_shared()) as db:
         kinds = _parquet_columns(db, path)
         # Numbers and times are no item, and reading them takes most of the time.
         names = [name for name, kind in kinds.items() if "VARCHAR" in kind or kind in ("BIGINT", "JSON")]

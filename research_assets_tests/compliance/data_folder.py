@@ -136,20 +136,26 @@ def marts(settings: Settings) -> dict[str, list[Any]]:
 
 def contents(root: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield the bytes of every file, and what they hold once decompressed or read as a table."""
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        if path.name.endswith(("-shm", "-wal")) and not path.exists():
-            continue  # SQLite removes these files when the database is read and closed.
-        raw = path.read_bytes()
-        yield path, raw
-        if path.suffix == ".zst":
-            yield path, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True).read()
-        elif path.suffix in (".parquet", ".duckdb"):
-            with duckdb.connect() as db:
-                for source in _sources(db, path):
-                    yield path, "\n".join(map(repr, db.execute(f"SELECT * FROM {source}").fetchall())).encode()
-        elif raw.startswith(b"SQLite format 3"):
-            with closing(sqlite3.connect(path)) as lite:
-                yield path, "\n".join(lite.iterdump()).encode()
+    with duckdb.connect() as db:
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            if path.name.endswith(("-shm", "-wal")) and not path.exists():
+                continue  # SQLite removes these files when the database is read and closed.
+            yield from ((path, content) for content in _forms(db, path))
+
+
+def _forms(db: duckdb.DuckDBPyConnection, path: Path) -> Iterator[bytes]:
+    raw = path.read_bytes()
+    yield raw
+    if path.suffix == ".zst":
+        yield zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True).read()
+    elif path.suffix in (".parquet", ".duckdb"):
+        for source in _sources(db, path):
+            yield "\n".join(map(repr, db.execute(f"SELECT * FROM {source}").fetchall())).encode()
+        if path.suffix == ".duckdb":
+            db.execute("DETACH DATABASE IF EXISTS file")
+    elif raw.startswith(b"SQLite format 3"):
+        with closing(sqlite3.connect(path)) as lite:
+            yield "\n".join(lite.iterdump()).encode()
 
 
 def _sources(db: duckdb.DuckDBPyConnection, path: Path) -> list[str]:

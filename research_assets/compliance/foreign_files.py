@@ -1,0 +1,185 @@
+"""Search of files that a user put into the data folder, in formats that the removal does not rewrite.
+
+Compressed files and archives are searched inside, also in each other; Excel's and other office files are archives.
+DuckDB, Parquet and Stata files are read as tables. A file in any other binary format cannot be shown to be without an
+item. Not here: text and SQLite files, which are rewritten (see other_files.py).
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import duckdb
+import zstandard
+
+from research_assets.compliance.exported_rows import item_rule
+from research_assets.export.rewriting import RewritingError, find_changes
+from research_assets.storage.raw_sql import sql_identifier, sql_literal
+from research_assets.storage.shared_duckdb import connect_shared
+from research_assets.storage.withheld import Cleaner
+
+Verdict = Literal["clean", "contains", "unknown"]
+"""Result of a search; `unknown` if the format of the file, or of a part of it, cannot be searched."""
+
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that operating systems write into folders that are shown; they list names of files."""
+
+_MAX_BYTES = 1 << 30
+"""Bytes of a file, or of a part of one after decompression, that are searched."""
+
+_MAX_DEPTH = 4
+"""Archives within each other that are searched."""
+
+_BATCH = 10_000
+
+
+def search_file(path: Path, cleaner: Cleaner) -> Verdict:
+    """Return whether a binary file contains a withdrawn item. Raises OSError if it cannot be read."""
+    if path.name in _SYSTEM_FILES:
+        return "clean"
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[:4] == b"PAR1" and path.suffix == ".parquet":
+        return _search_table(path, cleaner)
+    if head[8:12] == b"DUCK":
+        return _search_duckdb(path, cleaner)
+    if path.stat().st_size > _MAX_BYTES:
+        return "unknown"
+    return _search(path.read_bytes(), cleaner, 0)
+
+
+def _search_table(path: Path, cleaner: Cleaner) -> Verdict:
+    try:
+        return "contains" if find_changes(path, lambda names: item_rule(cleaner, names)) else "clean"
+    except RewritingError:
+        return "unknown"
+
+
+def _search_duckdb(path: Path, cleaner: Cleaner) -> Verdict:
+    with closing(connect_shared()) as db:
+        try:
+            db.execute(f"ATTACH {sql_literal(path)} AS searched (READ_ONLY)")
+        except duckdb.Error:
+            return "unknown"
+        try:
+            for schema, table in db.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'searched'"
+            ).fetchall():
+                result = db.execute(f"SELECT * FROM searched.{sql_identifier(schema)}.{sql_identifier(table)}")
+                rule = item_rule(cleaner, [column[0] for column in result.description or ()])
+                while rows := result.fetchmany(_BATCH):
+                    if any(rule(row) != {} for row in rows):
+                        return "contains"
+        except duckdb.Error:
+            return "unknown"
+        finally:
+            db.execute("DETACH searched")
+    return "clean"
+
+
+def _search(content: bytes, cleaner: Cleaner, depth: int) -> Verdict:
+    if not content:
+        return "clean"
+    if depth > _MAX_DEPTH or len(content) > _MAX_BYTES:
+        return "unknown"
+    for magic, members in _ARCHIVES.items():
+        if content.startswith(magic):
+            return _search_members(members, content, cleaner, depth)
+    if content[257:262] == b"ustar":
+        return _search_members(_tar_members, content, cleaner, depth)
+    if content.startswith(b"<stata_dta>"):
+        return _search_stata(content, cleaner)
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+    try:
+        text = content.decode("utf-8" if b"\0" not in content else encoding)
+    except UnicodeDecodeError:
+        text = content.decode(encoding, "ignore")
+    if cleaner.message(text) != text:
+        return "contains"
+    return "unknown" if "\0" in text else "clean"
+
+
+def _search_members(
+    members: Callable[[bytes], Iterator[bytes]], content: bytes, cleaner: Cleaner, depth: int
+) -> Verdict:
+    verdicts = set[Verdict]()
+    try:
+        for member in members(content):
+            verdicts.add(_search(member, cleaner, depth + 1))
+            if "contains" in verdicts:
+                return "contains"
+    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, *_DECOMPRESSION_ERRORS):
+        # Damaged, encrypted, or of a kind that the standard library does not read.
+        return "unknown"
+    return "unknown" if "unknown" in verdicts else "clean"
+
+
+def _zip_members(content: bytes) -> Iterator[bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        yield "\n".join(archive.namelist()).encode()
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                yield _read(member)
+
+
+def _tar_members(content: bytes) -> Iterator[bytes]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            yield member.name.encode()
+            if (file := archive.extractfile(member)) is not None:
+                yield _read(file)
+
+
+def _gzip_member(content: bytes) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        yield _read(file)
+
+
+def _bzip2_member(content: bytes) -> Iterator[bytes]:
+    with bz2.BZ2File(io.BytesIO(content)) as file:
+        yield _read(file)
+
+
+def _xz_member(content: bytes) -> Iterator[bytes]:
+    with lzma.LZMAFile(io.BytesIO(content)) as file:
+        yield _read(file)
+
+
+def _zstandard_member(content: bytes) -> Iterator[bytes]:
+    yield _read(zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True))
+
+
+def _read(file: Any) -> bytes:
+    """Return the content of a file; one byte more than is searched if it is too large."""
+    return cast("bytes", file.read(_MAX_BYTES + 1))
+
+
+_DECOMPRESSION_ERRORS = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zstandard.ZstdError)
+_ARCHIVES: dict[bytes, Callable[[bytes], Iterator[bytes]]] = {
+    b"PK\x03\x04": _zip_members,
+    b"\x1f\x8b": _gzip_member,
+    b"BZh": _bzip2_member,
+    b"\xfd7zXZ\x00": _xz_member,
+    b"\x28\xb5\x2f\xfd": _zstandard_member,
+}
+"""The members of a compressed file, by its first bytes."""
+
+
+def _search_stata(content: bytes, cleaner: Cleaner) -> Verdict:
+    import pandas as pd
+
+    try:
+        table = pd.read_stata(io.BytesIO(content), convert_dates=False)
+    except ValueError:
+        return "unknown"
+    names = [str(name) for name in table.columns]
+    rule = item_rule(cleaner, names)
+    columns = [table[name].astype(object).tolist() for name in table.columns]
+    return "contains" if any(rule(row) != {} for row in zip(*columns, strict=True)) else "clean"
