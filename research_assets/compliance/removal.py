@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,11 @@ class Removal:
     def __init__(self, settings: Settings, withdrawn: Withdrawn, plan: Plan, *, apply: bool, now: datetime) -> None:
         """`withdrawn` are the withdrawn items; the comments of the plan are added to them."""
         comments = withdrawn.comments | set(plan.comments)
-        known = Withdrawn(withdrawn.videos, frozenset(comments), withdrawn.accounts, withdrawn.key)
+        known = replace(withdrawn, comments=frozenset(comments))
         self._settings, self._plan, self._apply, self._now = settings, plan, apply, now
         self._cleaner = Cleaner(known)
+        # An export or a page does not show where a handle is that of a profile, so one with any such handle goes.
+        self._strict_cleaner = Cleaner(replace(known, accounts=known.accounts | known.profiles))
         self.counts: dict[str, Counter[str]] = {
             kind: Counter(actions) for kind, actions in (plan.counts if apply else {}).items()
         }
@@ -250,7 +252,13 @@ class Removal:
 
     def _verification(self) -> None:
         withdrawn = self._cleaner.withdrawn
-        for kind, ids in (("video", withdrawn.videos), ("comment", withdrawn.comments)):
+        accounts = withdrawn.accounts | withdrawn.profiles
+        items: dict[str, frozenset[Any]] = {
+            "video": withdrawn.videos,
+            "comment": withdrawn.comments,
+            "account": accounts,
+        }
+        for kind, ids in items.items():
             if drop_verified(self._settings, kind, ids, apply=self._apply):
                 self._count("verification", "rewritten")
 
@@ -297,15 +305,15 @@ class Removal:
 
     def _contains(self, path: Path) -> bool:
         if path.suffix == ".parquet":
-            return table_contains(path, self._cleaner, self._plan.pseudonyms)
-        return bytes_contain(path, self._cleaner, self._plan.pseudonyms)
+            return table_contains(path, self._strict_cleaner, self._plan.pseudonyms)
+        return bytes_contain(path, self._strict_cleaner, self._plan.pseudonyms)
 
     def _other_files(self) -> None:
         """Clean all files of the data folder that no other step knows."""
         settings = self._settings
         for path in sorted(settings.reports.rglob("*")):
             # The names in a chart are drawn, so no text shows them.
-            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._cleaner, ())):
+            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._strict_cleaner, ())):
                 self._remove(path, "reports")
         if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
             self._count("dbt files", "removed")
@@ -317,7 +325,7 @@ class Removal:
         )
         kept = (
             *(log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state), settings.ledger),
-            *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment"))),
+            *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment", "account"))),
         )
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
             if any(path.is_relative_to(folder) for folder in known) or path in kept:
@@ -329,7 +337,7 @@ class Removal:
             self._clean_file(path, "other files")
 
     def _is_in_folder(self, folder: Path) -> bool:
-        return any(bytes_contain(path, self._cleaner, ()) for path in folder.rglob("*") if path.is_file())
+        return any(bytes_contain(path, self._strict_cleaner, ()) for path in folder.rglob("*") if path.is_file())
 
     def _dagster(self) -> None:
         """Clean the files of the Dagster instance: its SQLite files, the logs of its runs, and all others."""

@@ -24,24 +24,32 @@ class Selection:
     """Items to remove: handles in lower case, ids of videos (also those of the accounts), and ids of comments.
 
     `comments_of_videos` are the comments of the videos. They are not withdrawn themselves, because their video is.
+    With `only_profiles`, the profiles and lists of the accounts go and their videos stay.
     """
 
     handles: frozenset[str] = frozenset()
     videos: frozenset[int] = frozenset()
     comments: frozenset[int] = frozenset()
     comments_of_videos: frozenset[int] = frozenset()
+    only_profiles: bool = False
 
 
 def select_items(
-    settings: Settings, *, handles: Iterable[str] = (), videos: Iterable[int] = (), comments: Iterable[int] = ()
+    settings: Settings,
+    *,
+    handles: Iterable[str] = (),
+    videos: Iterable[int] = (),
+    comments: Iterable[int] = (),
+    only_profiles: bool = False,
 ) -> Selection:
     """Return the named items with those that go with them."""
     folded = frozenset(handle.casefold() for handle in handles)
     all_videos, all_comments = set(videos), frozenset(comments)
-    if folded:
+    if folded and not only_profiles:
         all_videos |= set(_videos_of(settings, folded))
     of_videos = set(_comments_of(settings, all_videos)) if all_videos else set[int]()
-    return Selection(folded, frozenset(all_videos), all_comments, frozenset(of_videos) - all_comments)
+    of_videos -= all_comments
+    return Selection(folded, frozenset(all_videos), all_comments, frozenset(of_videos), only_profiles)
 
 
 def capture_files(captures: Path, entities: Iterable[str] = ("*",)) -> list[Path]:
