@@ -120,6 +120,7 @@ def take_step(
             if stop is not None:
                 schedule.paused_until, schedule.pause_reason = stop.retry_at, stop.reason
             _finish(settings, journal, schedule, report, now)
+        _remove_old_files(settings, journal)
         # If the API has refused batch compliance in this step, the next one plans look-ups at once.
         if journal.refused_at in (None, refused_before):
             planner.check(schedule)
@@ -243,9 +244,12 @@ async def _send(
                 schedule.lookups_from = next_midnight(context.clock.now())
                 return None
             except FatalError as error:
-                if task.method == "lookup" or not _denies_access(error):
+                if _is_task_lost(error):
+                    _hold_back(journal, task, "refused", context.clock.now(), code=error.code)
+                elif _denies_access(error):
+                    _close_batch_tasks(journal, schedule, task, summarize_error(error), context.clock.now())
+                else:
                     raise
-                _close_batch_tasks(journal, schedule, task, summarize_error(error), context.clock.now())
             except UnitError as error:
                 _hold_back(journal, task, "refused", context.clock.now(), code=error.code)
             except (RateLimited, RetryableError) as error:
@@ -263,10 +267,17 @@ def _denies_access(error: ApiError) -> bool:
     """Return whether an error of batch compliance shows that the project may not use it, or that it does not exist."""
     if not error.endpoint.startswith("validation_"):
         return False
-    if isinstance(error, EndpointNotFound):
-        # A redirect may be the page of a network that requires a login.
-        return error.status in (404, 405, 410)
-    return isinstance(error, ScopeNotAuthorized | ScopeMissing)
+    return _is_not_found(error) or isinstance(error, ScopeNotAuthorized | ScopeMissing)
+
+
+def _is_task_lost(error: ApiError) -> bool:
+    """Return whether an answer about a created task may concern the task alone, which the API may not keep for long."""
+    return error.endpoint in ("validation_status", "validation_download") and _is_not_found(error)
+
+
+def _is_not_found(error: ApiError) -> bool:
+    # A redirect, which is the same error, may be the page of a network that requires a login.
+    return isinstance(error, EndpointNotFound) and error.status in (404, 405, 410)
 
 
 def _close_batch_tasks(journal: TaskJournal, schedule: Schedule, refused: Task, reason: str, now: datetime) -> None:
