@@ -1,4 +1,4 @@
-"""`research-assets verify`: verify which stored videos and comments still exist, and withdraw the others."""
+"""`research-assets verify`: verify which stored videos, comments and profiles still exist, and withdraw the others."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.option("--confirm", metavar="TASK", help="Withdraw the missing ids of a task that waits for confirmation.")
-@click.option("--reject", metavar="TASK", help="Discard the answer of a task; its ids are sent again.")
-@click.option("--status", "only_status", is_flag=True, help="Show due, overdue and waiting ids. Sends no request.")
+@click.option("--confirm", metavar="TASK", help="Withdraw the missing items of a task that waits for confirmation.")
+@click.option("--reject", metavar="TASK", help="Discard the answer of a task; its items are verified again.")
+@click.option("--status", "only_status", is_flag=True, help="Show due, overdue and waiting items. Sends no request.")
 @click.option("--certificate", is_flag=True, help="Write a certificate for an auditor. Sends no request.")
 def command(confirm: str | None, reject: str | None, *, only_status: bool, certificate: bool) -> None:
-    """Verify stored videos and comments with the API, and remove those that no longer exist from every file.
+    """Verify stored videos, comments and profiles with the API, and remove those that no longer exist from every file.
 
     Runs the steps that are possible now: send due ids (up to 10,000 in a request), request the status of open tasks,
-    download results, withdraw. The API processes a task in its own time; run the command again, or leave it to the
-    sensor verify_due_items. Sends one to three requests per task.
+    download results, look up due accounts and videos, withdraw. The API processes a task in its own time, and look-ups
+    need two days; run the command again, or leave it to the sensor verify_due_items. Sends one to three requests per
+    task, and one per account or per 100 videos that are looked up.
     """
     from research_assets.cli.environment import announce_simulation, api_settings
     from research_assets.clock import SystemClock
@@ -70,7 +71,7 @@ def _print_report(report: "StepReport") -> None:
         click.echo("Another step of verification is running. Nothing was done.")
         return
     click.echo(
-        f"Planned {report.n_planned:,} tasks, created {report.n_created:,}. Verified {report.n_verified:,} ids, "
+        f"Planned {report.n_planned:,} tasks, created {report.n_created:,}. Verified {report.n_verified:,} items, "
         f"withdrew {report.n_withdrawn:,}."
     )
     for receipt in report.receipts:
@@ -85,7 +86,7 @@ def _print_status(settings: "Settings") -> None:
     from research_assets.clock import SystemClock
     from research_assets.compliance.verification import due
     from research_assets.compliance.verification.held import KINDS, count_held
-    from research_assets.compliance.verification.tasks import TaskJournal, describe
+    from research_assets.compliance.verification.tasks import TaskJournal, describe, describe_refusal
     from research_assets.quota.server_time import server_clock_or_local
 
     now = server_clock_or_local(settings, SystemClock()).now()
@@ -99,5 +100,7 @@ def _print_status(settings: "Settings") -> None:
             else ""
         )
         click.echo(f"{kind + 's':<9} {held.n_held:,} stored, {held.n_due:,} due, {held.n_overdue:,} overdue{at}.")
+    if refusal := describe_refusal(journal, now):
+        click.echo(refusal)
     for task in journal.open_tasks:
         click.echo(describe(task))

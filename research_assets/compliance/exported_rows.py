@@ -26,10 +26,19 @@ _ANY_WORD = frozenset({"reason", "examples", "unit", "mentions"})
 
 @dataclass(frozen=True, slots=True)
 class _PseudonymousWithdrawn(Withdrawn):
+    """Withdrawn items of a removal with their pseudonyms, which are all of accounts or all of profiles."""
+
     pseudonyms: frozenset[str] = frozenset()
 
     def has_account(self, handle: object) -> bool:
-        return handle in self.pseudonyms or Withdrawn.has_account(self, handle)
+        return handle in self.known_everywhere or Withdrawn.has_account(self, handle)
+
+    def has_profile(self, handle: object) -> bool:
+        return handle in self.pseudonyms or Withdrawn.has_profile(self, handle)
+
+    @property
+    def known_everywhere(self) -> frozenset[str]:
+        return frozenset() if self.profiles else self.pseudonyms
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +49,11 @@ class _PseudonymousCleaner(Cleaner):
 
     def text(self, text: str) -> str:
         if "_" in text:
-            text = _PSEUDONYM.sub(lambda m: REMOVED if m[1] in self.withdrawn.pseudonyms else m[0], text)
+            text = _PSEUDONYM.sub(lambda m: REMOVED if m[1] in self.withdrawn.known_everywhere else m[0], text)
         return Cleaner.text(self, text)
 
     def is_id(self, value: object) -> bool:
-        return (isinstance(value, str) and value in self.withdrawn.pseudonyms) or Cleaner.is_id(self, value)
+        return (isinstance(value, str) and value in self.withdrawn.known_everywhere) or Cleaner.is_id(self, value)
 
 
 def export_cleaner(withdrawn: Withdrawn, pseudonyms: Collection[str]) -> Cleaner:
@@ -53,7 +62,12 @@ def export_cleaner(withdrawn: Withdrawn, pseudonyms: Collection[str]) -> Cleaner
         return Cleaner(withdrawn)
     return _PseudonymousCleaner(
         _PseudonymousWithdrawn(
-            withdrawn.videos, withdrawn.comments, withdrawn.accounts, withdrawn.key, pseudonyms=frozenset(pseudonyms)
+            withdrawn.videos,
+            withdrawn.comments,
+            withdrawn.accounts,
+            withdrawn.key,
+            profiles=withdrawn.profiles,
+            pseudonyms=frozenset(pseudonyms),
         )
     )
 
@@ -62,6 +76,7 @@ def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
     """Return the rule that removes the rows of withdrawn items, and what mentions them in other rows."""
     ids = [at for at, name in enumerate(names) if name == "id" or name.endswith("_id")]
     accounts = [at for at, name in enumerate(names) if name.endswith("username")]
+    profiles = _profile_columns(names)
     others = [(at, name, name in _ANY_WORD) for at, name in enumerate(names) if at not in ids and at not in accounts]
     unit, entity, kind, element = (
         names.index(name) if name in names else None for name in ("unit", "entity", "unit_kind", "value_json")
@@ -74,6 +89,8 @@ def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
         for at in accounts:
             if cleaner.withdrawn.has_account(row[at]):
                 return None
+        if any(cleaner.withdrawn.has_profile(row[at]) for at in profiles):
+            return None
         of = str(row[entity]) if entity is not None else ""
         if kind is not None and row[kind] == "account":
             # A list of accounts, as the units of searches are.
@@ -97,6 +114,15 @@ def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
         return new
 
     return rule
+
+
+def _profile_columns(names: Sequence[str]) -> list[int]:
+    """Return the columns with the account of a profile or of a list, in the tables that have its data."""
+    if "source_username" in names:
+        return [names.index("source_username"), names.index("target_username")]
+    if "username" in names and ("video_username" in names or "video_id" not in names):
+        return [names.index("username")]
+    return []
 
 
 def _cleaned(cleaner: Cleaner, name: str, value: Any) -> Any:

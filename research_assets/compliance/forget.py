@@ -8,7 +8,7 @@ selection.py).
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,10 @@ def remove_items(
 ) -> list[Receipt]:
     """Withdraw items and remove them from every file; returns the receipts: of an interrupted removal first, if any.
 
-    Without items, only an interrupted removal is finished. Raises RunInProgress or BuildInProgress if a run or a build
-    is in progress, WithdrawalError if the key of the log is lost, and OSError if the disk fails; the next call resumes.
+    Of accounts that a look-up did not find, only the profiles and lists go, and they may be collected again: the
+    account has not objected, and its videos are verified by their ids. Without items, only an interrupted removal is
+    finished. Raises RunInProgress or BuildInProgress if a run or a build is in progress, WithdrawalError if the key of
+    the log is lost, and OSError if the disk fails; the next call resumes.
     """
     receipts = []
     handles, videos, comments = list(handles), list(videos), list(comments)
@@ -127,7 +129,9 @@ def remove_items(
         if interrupted is not None:
             receipts.append(_carry_out(settings, interrupted, now, command))
         if handles or videos or comments:
-            selection = select_items(settings, handles=handles, videos=videos, comments=comments)
+            selection = select_items(
+                settings, handles=handles, videos=videos, comments=comments, only_profiles=found_by == "lookup"
+            )
             key = load_or_create_key(settings.state)
             plan = _new_plan(settings, selection, key, now(), found_by)
             private_folder(settings.state)
@@ -183,20 +187,17 @@ def _receipt_id(now: datetime) -> str:
 def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], command: str) -> Receipt:
     """Log the items of a plan, clean all files, and write the receipt; each part may have happened before."""
     state = settings.state
-    logged = {(one.kind, one.id) for one in read_withdrawals(state)}
-    append_withdrawals(
-        state,
-        [
-            Withdrawal(one["kind"], one["id"], plan.started_at, one["found_by"], plan.receipt)
-            for one in plan.items
-            if (one["kind"], one["id"]) not in logged
-        ],
-    )
+    logged = {(one.kind, one.id) for one in read_withdrawals(state) if one.is_permanent or one.receipt == plan.receipt}
+    items = [Withdrawal(one["kind"], one["id"], plan.started_at, one["found_by"], plan.receipt) for one in plan.items]
+    append_withdrawals(state, [one for one in items if (one.kind, one.id) not in logged])
     removal: Removal | FolderRemoval
     if plan.study:
         removal = FolderRemoval(settings, plan, apply=True, now=now())
     else:
-        removal = Removal(settings, read_withdrawn(state), plan, apply=True, now=now())
+        withdrawn = read_withdrawn(state)
+        if profiles := frozenset(str(one.id) for one in items if not one.is_permanent):
+            withdrawn = replace(withdrawn, profiles=profiles, key=load_or_create_key(state), _remembered={})
+        removal = Removal(settings, withdrawn, plan, apply=True, now=now())
     removal.run()
     kinds = [one["kind"] for one in plan.items]
     receipt = Receipt(

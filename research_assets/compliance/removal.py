@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,11 @@ class Removal:
     def __init__(self, settings: Settings, withdrawn: Withdrawn, plan: Plan, *, apply: bool, now: datetime) -> None:
         """`withdrawn` are the withdrawn items; the comments of the plan are added to them."""
         comments = withdrawn.comments | set(plan.comments)
-        known = Withdrawn(withdrawn.videos, frozenset(comments), withdrawn.accounts, withdrawn.key)
+        known = replace(withdrawn, comments=frozenset(comments))
         self._settings, self._plan, self._apply, self._now = settings, plan, apply, now
         self._cleaner = Cleaner(known)
+        # A page does not show where a handle is that of a profile, so one with any such handle goes.
+        self._strict_cleaner = Cleaner(replace(known, accounts=known.accounts | known.profiles))
         self.counts: dict[str, Counter[str]] = {
             kind: Counter(actions) for kind, actions in (plan.counts if apply else {}).items()
         }
@@ -220,7 +222,13 @@ class Removal:
 
     def _verification(self) -> None:
         withdrawn = self._cleaner.withdrawn
-        for kind, ids in (("video", withdrawn.videos), ("comment", withdrawn.comments)):
+        accounts = withdrawn.accounts | withdrawn.profiles
+        items: dict[str, frozenset[Any]] = {
+            "video": withdrawn.videos,
+            "comment": withdrawn.comments,
+            "account": accounts,
+        }
+        for kind, ids in items.items():
             if drop_verified(self._settings, kind, ids, apply=self._apply):
                 self._count("verification", "rewritten")
 
@@ -276,7 +284,7 @@ class Removal:
         settings = self._settings
         for path in sorted(settings.reports.rglob("*")):
             # The names in a chart are drawn, so no text shows them.
-            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._cleaner)):
+            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._strict_cleaner)):
                 self._remove(path, "reports")
             elif path.is_file() and path.suffix != ".html":
                 self._clean_file(path, "other files", self._cleaner)
@@ -290,7 +298,7 @@ class Removal:
         )
         kept = (
             *(log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state)),
-            *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment"))),
+            *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment", "account"))),
         )
         databases = (settings.ledger, settings.warehouse, settings.warehouse_build, changes.scratch_path(settings))
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
@@ -311,7 +319,7 @@ class Removal:
         return is_manifest or path.name.endswith((".jsonl", ".jsonl.zst", DAMAGED_SUFFIX))
 
     def _is_in_folder(self, folder: Path) -> bool:
-        return any(bytes_contain(path, self._cleaner) for path in folder.rglob("*") if path.is_file())
+        return any(bytes_contain(path, self._strict_cleaner) for path in folder.rglob("*") if path.is_file())
 
     def _dagster(self) -> None:
         """Clean the files of the Dagster instance: its SQLite files, the logs of its runs, and all others."""

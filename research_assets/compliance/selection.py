@@ -26,24 +26,31 @@ class Selection:
 
     `comments_with_them` are the comments of the videos and the replies to comments. They are not withdrawn themselves,
     because their video or comment is.
+    With `only_profiles`, the profiles and lists of the accounts go and their videos stay.
     """
 
     handles: frozenset[str] = frozenset()
     videos: frozenset[int] = frozenset()
     comments: frozenset[int] = frozenset()
     comments_with_them: frozenset[int] = frozenset()
+    only_profiles: bool = False
 
 
 def select_items(
-    settings: Settings, *, handles: Iterable[str] = (), videos: Iterable[int] = (), comments: Iterable[int] = ()
+    settings: Settings,
+    *,
+    handles: Iterable[str] = (),
+    videos: Iterable[int] = (),
+    comments: Iterable[int] = (),
+    only_profiles: bool = False,
 ) -> Selection:
     """Return the named items with those that go with them."""
     folded = frozenset(handle.casefold() for handle in handles)
     all_videos, all_comments = set(videos), frozenset(comments)
-    if folded:
+    if folded and not only_profiles:
         all_videos |= set(_videos_of(settings, folded))
     with_them = _comments_with(settings, all_videos, all_comments) if all_videos or all_comments else set[int]()
-    return Selection(folded, frozenset(all_videos), all_comments, frozenset(with_them) - all_comments)
+    return Selection(folded, frozenset(all_videos), all_comments, frozenset(with_them) - all_comments, only_profiles)
 
 
 def capture_files(captures: Path, entities: Iterable[str] = ("*",)) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The job and the sensor `verify_due_items`, which verify stored ids with the API and withdraw what no longer exists.
+"""The job and the sensor `verify_due_items`, which verify stored items with the API and withdraw what is gone.
 
 Not here: the steps (see compliance/verification/step.py).
 """
@@ -13,7 +13,7 @@ from research_assets.alerts import append_alert, post_webhook
 from research_assets.compliance.verification.planning import studies_by_lookup
 from research_assets.compliance.verification.schedule import Schedule
 from research_assets.compliance.verification.step import give_word, take_step
-from research_assets.compliance.verification.tasks import TaskJournal, describe
+from research_assets.compliance.verification.tasks import TaskJournal, describe, describe_refusal
 from research_assets.quota.server_time import SandboxUnreachable
 from research_assets.resources import CollectorResource
 from research_assets.sensors.run_history import (
@@ -27,16 +27,19 @@ from research_assets.settings import SettingsError
 
 _MAX_RUNS = 16
 
-DESCRIPTION = """Verifies that stored videos and comments still exist, and removes the others.
+DESCRIPTION = """Verifies that stored videos, comments and profiles exist, and removes the others.
 
 A run makes the steps that are possible now: it sends ids that fall due (RESEARCH_VERIFY_DAYS) in files of up to
-10,000, requests the status of open tasks, downloads results and withdraws what is missing. No run waits for the API.
+10,000, requests the status of open tasks, downloads results and withdraws what is missing. Profiles, and videos of
+studies with `verify_by: lookup`, are requested one by one or in groups of 100. They are missing once they were not
+returned on two UTC days. No run waits for the API.
 
-An answer that is empty, short or foreign, or that lacks more ids than RESEARCH_VERIFY_MAX_SHARE, withdraws nothing and
-waits for a person. Launch the job verify_due_items with the name of the task under `confirm` or `reject`, or run
-research-assets verify.
+An answer that is empty, short or foreign, look-ups whose controls are not returned, or more missing items than
+RESEARCH_VERIFY_MAX_SHARE withdraw nothing and wait for a person. Launch the job verify_due_items with the name of the
+task under `confirm` or `reject`, or run research-assets verify.
 
-Cost: at least 3 requests per task.
+Cost: at least 3 requests per file of ids; 1 request per account or per 100 videos that are looked up, at most
+RESEARCH_VERIFY_LOOKUP_SHARE of the daily quota.
 
 Terms: docs/glossary.md"""
 
@@ -44,8 +47,8 @@ Terms: docs/glossary.md"""
 class VerificationConfig(dg.Config):
     """Words of a person about tasks that wait for one."""
 
-    confirm: list[str] = Field([], description="Tasks whose missing ids are withdrawn")
-    reject: list[str] = Field([], description="Tasks whose answer is discarded; their ids are sent again")
+    confirm: list[str] = Field([], description="Tasks whose missing items are withdrawn")
+    reject: list[str] = Field([], description="Tasks whose answer is discarded; their items are verified again")
 
 
 @dg.op(
@@ -79,6 +82,7 @@ def take_verification_step(context: dg.OpExecutionContext, config: VerificationC
             "held back": len(report.waiting),
             **({"waiting for a word": "\n".join(map(describe, report.waiting))} if report.waiting else {}),
             **({"paused": report.pause} if report.pause else {}),
+            **({"batch compliance": report.refusal} if report.refusal else {}),
             **({"not cleaned": "\n".join(problems)} if problems else {}),
         }
     )
@@ -122,9 +126,10 @@ def step_blocker(schedule: Schedule, journal: TaskJournal, now: datetime) -> str
     if at is not None and at <= now:
         return None
     waiting = " ".join(describe(task) for task in journal.open_tasks if task.phase == "word")
+    refusal = describe_refusal(journal, now)
     pause = f"Paused: {schedule.pause_reason} " if schedule.paused_until and schedule.paused_until > now else ""
     following = f"Next step: {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC." if at is not None else ""
-    return f"{pause}{waiting} {following}".strip()
+    return " ".join(one for one in (pause.strip(), refusal, waiting, following) if one)
 
 
 def _blocker(instance: dg.DagsterInstance, now: datetime, location: str | None) -> str | None:

@@ -2,8 +2,12 @@
 
 `state/withdrawals.jsonl` has one line with checksum per withdrawn item, and no content: the id of a video or a comment;
 of an account the keyed hash of its handle (HMAC-SHA256), so that the log names nobody. The key is
-`state/keys/withdrawals.key`, readable by its owner only. Not here: what is removed from an answer (see withheld.py) and
-from the files (see compliance/).
+`state/keys/withdrawals.key`, readable by its owner only.
+
+An account that verification did not find has not objected: its profile and lists are removed once and may be collected
+again, so it is no withdrawn item for a later collection.
+
+Not here: what is removed from an answer (see withheld.py) and from the files (see compliance/).
 """
 
 import hashlib
@@ -44,11 +48,17 @@ class Withdrawal:
     found_by: FoundBy
     receipt: str
 
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the item is never stored again: all but accounts that a look-up did not find."""
+        return self.kind != "account" or self.found_by != "lookup"
+
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
     """The withdrawn items: ids of videos and comments, and keyed hashes of handles with their key.
 
+    Of the accounts in `profiles`, only the profile and the lists go; only the removal that withdraws them has them.
     `n_damaged` is the number of lines of the log that cannot be read.
     """
 
@@ -57,21 +67,33 @@ class Withdrawn:
     accounts: frozenset[str] = frozenset()
     key: bytes = b""
     n_damaged: int = 0
-    _remembered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    profiles: frozenset[str] = frozenset()
+    _remembered: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __bool__(self) -> bool:
         """Return whether anything is withdrawn."""
-        return bool(self.videos or self.comments or self.accounts)
+        return bool(self.videos or self.comments or self.accounts or self.profiles)
 
     def has_account(self, handle: object) -> bool:
         """Return whether a value is the handle of a withdrawn account, in any spelling."""
-        if not self.accounts or not isinstance(handle, str) or not handle:
+        return bool(self.accounts) and self._hash(handle) in self.accounts
+
+    def has_profile(self, handle: object) -> bool:
+        """Return whether a value is the handle of an account whose profile and lists are withdrawn, in any spelling."""
+        if not self.accounts and not self.profiles:
             return False
+        known = self._hash(handle)
+        return known in self.accounts or known in self.profiles
+
+    def _hash(self, handle: object) -> str:
+        """Return the keyed hash of a handle, empty if the value is none."""
+        if not isinstance(handle, str) or not handle:
+            return ""
         known = self._remembered.get(handle)
         if known is None:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
-            known = self._remembered[handle] = hash_handle(self.key, handle) in self.accounts
+            known = self._remembered[handle] = hash_handle(self.key, handle)
         return known
 
 
@@ -98,7 +120,7 @@ def load_or_create_key(state: Path) -> bytes:
         private_folder(path.parent)
         with folder_lock(path.parent):
             if not path.exists():
-                if any(one.kind == "account" for one in _read(state)[0]):
+                if any(one.kind == "account" and one.is_permanent for one in _read(state)[0]):
                     raise WithdrawalError(_key_message(path, "is missing"))
                 write_private(path, f"{secrets.token_hex(_KEY_BYTES)}\n".encode())
     try:
@@ -183,7 +205,8 @@ def read_withdrawn(state: Path) -> Withdrawn:
     items, n_damaged = _read(state)
     ids: dict[Kind, set[Any]] = {"video": set(), "comment": set(), "account": set()}
     for one in items:
-        ids[one.kind].add(one.id)
+        if one.is_permanent:
+            ids[one.kind].add(one.id)
     key = load_or_create_key(state) if ids["account"] else b""
     withdrawn = Withdrawn(frozenset(ids["video"]), frozenset(ids["comment"]), frozenset(ids["account"]), key, n_damaged)
     _read_before[state] = stamp, withdrawn

@@ -6,6 +6,8 @@ records keep every byte, unless they mention a withdrawn account or item. What g
 - videos and lists of videos: a withdrawn video, and every video of a withdrawn account;
 - comments: a withdrawn comment with its replies, and the comments of a withdrawn video;
 - profiles, followers, following: those of a withdrawn account, in both directions;
+- of an account whose profile is withdrawn (see withdrawals.py): the same, and its lists of likes, reposts and pins, but
+  nothing else: neither its videos nor mentions;
 - in other records: `@handle` in texts and links becomes `[withdrawn]`, entries of lists of mentions go, and ids of
   withdrawn items in texts become `[withdrawn]`. A handle without `@` in prose remains, because it may be a word.
 
@@ -32,6 +34,12 @@ _ID = re.compile(r"(?<!\d)\d{15,20}(?!\d)")
 _WORD = re.compile(r"[\w.]+")
 _ID_LISTS = frozenset({"seen", "returned", "absent", "unanswered"})
 """Lists of ids (or handles) in events, from which withdrawn ones are removed."""
+
+_OF_ACCOUNTS = frozenset({"users", "followers", "following", "liked_videos", "reposted_videos", "pinned_videos"})
+"""Entities whose units are accounts."""
+
+_RELATIONS = frozenset({"followers", "following"})
+"""Entities whose records are accounts."""
 
 _POSITIONS = frozenset({"highest_id", "lowest_id"})
 """Ids that mark a position of a search. A withdrawn one becomes the highest id of its second, which keeps the order."""
@@ -104,6 +112,10 @@ class Cleaner:
             return False
         if self.withdrawn.has_account(record.get("username")):
             return True
+        if entity in _OF_ACCOUNTS and self.withdrawn.has_profile(record.get("asked_username")):
+            return True
+        if entity in _RELATIONS and self.withdrawn.has_profile(record.get("username")):
+            return True
         if entity == "comments":
             return any(self.is_id(record.get(name)) for name in ("id", "video_id", "parent_comment_id"))
         return any(self.is_id(record.get(name)) for name in ("id", "video_id"))
@@ -155,6 +167,8 @@ def is_withdrawn_unit(entity: str, event: Mapping[str, Any], withdrawn: Withdraw
         if kind == "account":
             return all(withdrawn.has_account(name) for name in str(unit).split(","))
         return kind == "canary" and cleaner.is_id(unit)
+    if entity in _OF_ACCOUNTS and withdrawn.has_profile(unit):
+        return True
     context = event.get("context") or {}
     return cleaner.is_item(unit) or any(cleaner.is_item(value) for value in context.values())
 
@@ -180,7 +194,10 @@ def _fact(cleaner: Cleaner, entity: str, name: str, value: Any) -> Any:
         return value if changed == value else changed
     if isinstance(value, list | tuple):
         if name in _ID_LISTS or name == "usernames":
-            changed = [one for one in value if not cleaner.is_item(one)]
+            has_profile = cleaner.withdrawn.has_profile
+            changed = [
+                one for one in value if not (cleaner.is_item(one) or (entity in _RELATIONS and has_profile(one)))
+            ]
             return value if len(changed) == len(value) else changed
         changed = [_fact(cleaner, entity, "", one) for one in value]
         return value if all(map(lambda a, b: a is b, changed, value)) else changed
@@ -200,6 +217,8 @@ def _fact(cleaner: Cleaner, entity: str, name: str, value: Any) -> Any:
 def unit_text(cleaner: Cleaner, entity: str, unit: str) -> str:
     """Return the name of a unit without withdrawn accounts and ids, `[withdrawn]` if nothing else is in it."""
     if cleaner.is_item(unit) and (entity != "videos" or cleaner.is_id(unit)):
+        return REMOVED
+    if entity in _OF_ACCOUNTS and cleaner.withdrawn.has_profile(unit):
         return REMOVED
     if entity != "videos":
         return cleaner.text(unit)

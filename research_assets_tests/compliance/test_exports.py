@@ -378,3 +378,31 @@ def test_removal_that_was_interrupted_finishes_the_manifest(
     (removal,) = next(one for one in list_exports(settings) if one.folder == plain.folder).removals
     assert removal.rows["comments"] == 2
     assert COMMENT != REPLY
+
+
+def test_profile_that_a_look_up_did_not_find_leaves_exports_and_its_videos_stay(
+    settings: Settings, exports: dict[str, Export]
+) -> None:
+    pseudonym = make_pseudonymizer(load_or_create_key(settings.pseudonym_key))
+    names = {"plain": "anna", "pseudonymous": pseudonym("user", "anna")}
+    tables = {
+        (name, file.path): (exports[name].folder / file.path).read_bytes()
+        for name in names
+        for file in exports[name].files
+    }
+    (receipt,) = remove_items(settings, lambda: LATER, handles=["anna"], found_by="lookup")
+    assert receipt.is_complete, receipt.problems
+    assert receipt.exports == ()
+    assert set(receipt.rewritten_exports) >= {exports[name].folder.name for name in names}
+    changed: dict[str, set[str]] = {}
+    for (name, table), before in tables.items():
+        path = exports[name].folder / table
+        if path.read_bytes() != before:
+            changed.setdefault(name, set()).add(path.stem)
+        if path.stem == "follows":
+            assert all(str(row["target_username"]).lower() != names[name] for row in rows(path))
+        if path.stem == "videos":
+            assert any(row["username"] == names[name] for row in rows(path))
+    assert changed["plain"] == changed["pseudonymous"]
+    assert "videos" not in changed["plain"]
+    assert "follows" in changed["plain"]

@@ -38,13 +38,14 @@ from research_assets.storage.captures import read_events
 from research_assets.storage.locks import PartitionBusy, RunInProgress, lock_partitions
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets.storage.replay import replay
-from research_assets.storage.withdrawals import load_or_create_key
+from research_assets.storage.withdrawals import load_or_create_key, read_withdrawn
 from research_assets.storage.withheld import records_of
 from research_assets.warehouse.build import BuildInProgress, build_lock
 from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days
 from research_assets_tests.compliance import interrupted_removal
 from research_assets_tests.compliance.data_folder import (
+    LISTS,
     STUDIES,
     Folder,
     build_marts,
@@ -159,6 +160,63 @@ def test_withdrawn_account_leaves_every_file(folder: Folder) -> None:
         assert receipt.is_complete, receipt.problems
         assert find(folder.settings.root, texts) == []
         assert not verify_files(folder.settings).findings
+
+
+def rows_of(folder: Folder, handle: str) -> dict[str, int]:
+    """Return the rows of the raw tables that are about an account, by table and column."""
+    return {
+        f"{table}.{column}": folder.harness.sql(
+            f"SELECT count(*) FROM read_parquet('{folder.settings.raw / table}/*/*/*.parquet', union_by_name = true) "
+            f"WHERE {column} = '{handle}'"
+        )[0][0]
+        for table, column in (
+            *((table, "asked_username") for table in LISTS),
+            ("following", "username"),
+            ("liked_videos", "username"),
+            ("videos", "username"),
+            ("coverage", "unit"),
+            ("requests", "unit"),
+        )
+        if list((folder.settings.raw / table).glob("*/*/*.parquet"))
+    }
+
+
+def test_profile_of_a_lost_account_leaves_every_file_and_its_videos_stay(folder: Folder) -> None:
+    settings, harness = folder.settings, folder.harness
+    following = settings.raw / "following"
+    ((followed,),) = harness.sql(
+        f"SELECT min(username) FROM read_parquet('{following}/*/*/*.parquet') WHERE asked_username = 'sandbox_likes'"
+    )
+    for handle, gone in (
+        ("sandbox_beet", {"users.asked_username", "following.asked_username", "pinned_videos.asked_username"}),
+        (followed, {"following.username"}),
+    ):
+        before = rows_of(folder, handle)
+        assert all(before[name] for name in gone), before
+        videos = {one["id"] for one in records(settings, "videos") if one["username"] == handle}
+        (receipt,) = remove_items(settings, harness.clock.now, handles=[handle.upper()], found_by="lookup")
+        assert receipt.is_complete, receipt.problems
+        assert receipt.items == {"account": 1}
+        after = rows_of(folder, handle)
+        lists = {name for name in before if name.endswith(("asked_username", "unit")) or name == "following.username"}
+        assert not any(after[name] for name in lists)
+        # Videos stay, also those that are on the lists of other accounts.
+        assert after["videos.username"] == before["videos.username"]
+        assert {one["id"] for one in records(settings, "videos") if one["username"] == handle} == videos
+        for path in settings.captures.rglob("*.zst"):
+            events = list(read_events(path))
+            if path.is_relative_to(settings.captures / "videos") or path.is_relative_to(settings.captures / "comments"):
+                continue
+            assert not [event for event in events if event.get("unit") == handle]
+            if path.is_relative_to(settings.captures / "following"):
+                assert not [one for event in events for one in event.get("seen", ()) if one == handle]
+    assert not verify_files(settings).findings
+    assert not read_withdrawn(settings.state)
+    rebuilt = digests(settings)
+    replay(settings.captures, settings.raw)
+    assert {name: one for name, one in digests(settings).items() if name.endswith(".parquet")} == {
+        name: one for name, one in rebuilt.items() if name.endswith(".parquet")
+    }
 
 
 @pytest.mark.timeout(1200)

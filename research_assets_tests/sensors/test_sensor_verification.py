@@ -132,5 +132,5 @@ def test_command_verifies_and_takes_the_word_of_a_person(
     assert "waits for confirmation: more items are missing than the set share" in verify()
     (task,) = tasks(harness)
     assert "There is no open task nothing" in verify("--confirm", "nothing")
-    assert "Verified 30 ids, withdrew 10." in verify("--confirm", task.name)
+    assert "Verified 30 items, withdrew 10." in verify("--confirm", task.name)
     assert "videos    30 stored, 0 due, 0 overdue" in verify("--status")

@@ -51,19 +51,23 @@ class Answers:
         """Add an answer."""
         self.by_item[answer.item].append(answer)
 
+    def of(self, item: str) -> Sequence[Answer]:
+        """Return the answers of an item."""
+        return self.by_item.get(item, ())
+
     def returned_at(self, item: str) -> datetime | None:
         """Return when the API returned an item, None if it did not."""
-        return max((one.at for one in self.by_item.get(item, ()) if one.sign == "+"), default=None)
+        return max((one.at for one in self.of(item) if one.sign == "+"), default=None)
 
     def missing_since(self, item: str) -> datetime | None:
         """Return the time of the first answer that lacks an item if it is missing, else None."""
-        times = [one.at for one in self.by_item.get(item, ()) if one.sign == "-"]
+        times = [one.at for one in self.of(item) if one.sign == "-"]
         is_missing = self.returned_at(item) is None and len({at.date() for at in times}) >= DAYS_NEEDED
         return min(times) if is_missing else None
 
     def is_suspected(self, item: str) -> bool:
         """Return whether an answer lacks an item that no answer has."""
-        return self.returned_at(item) is None and bool(self.by_item.get(item))
+        return self.returned_at(item) is None and bool(self.of(item))
 
     def open_items(self, items: Iterable[str]) -> list[str]:
         """Return the items that are neither returned nor missing."""
@@ -72,7 +76,7 @@ class Answers:
     def due_items(self, items: Iterable[str], day: date) -> list[str]:
         """Return the open items without an answer of a UTC day."""
         found = self.open_items(items)
-        return [one for one in found if all(answer.at.date() != day for answer in self.by_item.get(one, ()))]
+        return [one for one in found if all(answer.at.date() != day for answer in self.of(one))]
 
 
 def append_answers(path: Path, answers: Sequence[Answer]) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from math import ceil
 
 from research_assets.compliance.verification import due
-from research_assets.compliance.verification.held import count_part
+from research_assets.compliance.verification.held import count_held, count_part
 from research_assets.compliance.verification.planning import part_of
 from research_assets.compliance.verification.schedule import STREAMS
 from research_assets.compliance.verification.tasks import Method, Task, TaskJournal
@@ -34,25 +34,29 @@ def forecast_verification(settings: Settings, studies: Collection[str], now: dat
     requests, recurring, n_held = 0, 0.0, 0
     for kind, method in STREAMS:
         requests += sum(_left(task) for task in journal.open_of(kind, method))
-        part = part_of(kind, method, studies, is_batch_refused=is_batch_refused)
-        if part is None:
+        if kind == "account":
+            held = count_held(settings, kind, limit, limit)
+        elif part := part_of(kind, method, studies, is_batch_refused=is_batch_refused):
+            held = count_part(settings, part, limit, limit)
+        else:
             continue
-        held = count_part(settings, part, limit, limit)
         n_held += held.n_held
-        recurring += _requests(method, held.n_held) / settings.verify_days
+        recurring += _requests(kind, method, held.n_held) / settings.verify_days
         if not journal.open_of(kind, method):
-            requests += _requests(method, held.n_due)
+            requests += _requests(kind, method, held.n_due)
     if not n_held:
         return None
     remaining = Estimate(requests, "known counts") if requests else NO_COST
     return EntityForecast("all studies", "videos", 0, remaining, recurring, {}, None, label="verification")
 
 
-def _requests(method: Method, number: int) -> int:
-    return ceil(number / MAX_COUNT) if method == "lookup" else REQUESTS_PER_TASK * ceil(number / due.CAPACITY)
+def _requests(kind: str, method: Method, number: int) -> int:
+    if method == "batch":
+        return REQUESTS_PER_TASK * ceil(number / due.CAPACITY)
+    return number if kind == "account" else ceil(number / MAX_COUNT)
 
 
 def _left(task: Task) -> int:
     if task.method == "lookup":
-        return ceil(task.n_sent / MAX_COUNT) if task.phase not in ("word", "apply", "done") else 0
+        return _requests(task.kind, task.method, task.n_sent) if task.phase not in ("word", "apply", "done") else 0
     return _LEFT.get(task.phase, 0)

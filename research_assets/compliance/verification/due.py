@@ -30,6 +30,11 @@ def lead(settings: Settings) -> timedelta:
     return min(timedelta(days=settings.verify_lead_days), interval(settings) / 2)
 
 
+def last_due(settings: Settings, now: datetime) -> datetime:
+    """Return the last verification until which items fall due within the lead time."""
+    return now - interval(settings) + lead(settings)
+
+
 def ids_to_send(n_due: int) -> int:
     """Return how many of the oldest ids to send: those due, and as many as fill the last task."""
     return -(-n_due // CAPACITY) * CAPACITY
@@ -86,6 +91,22 @@ def items_to_look_up(by_day: Mapping[int, int], per_day: int) -> int:
         total += by_day[day]
         needed = max(needed, total - per_day * max(0, day - 1))
     return min(needed, per_day)
+
+
+def days_until_needed(by_day: Mapping[int, int], per_day: int) -> int:
+    """Return after how many days `items_to_look_up` is first above 0, if nothing is looked up until then."""
+    for days in range(max(by_day, default=0) + 1):
+        if items_to_look_up(_later(by_day, days), per_day):
+            return days
+    return max(by_day, default=0)
+
+
+def _later(by_day: Mapping[int, int], days: int) -> dict[int, int]:
+    """Return the numbers of items by the days that are left after some days."""
+    left: dict[int, int] = {}
+    for day, number in by_day.items():
+        left[max(0, day - days)] = left.get(max(0, day - days), 0) + number
+    return left
 
 
 def search_window(batch: IdBatch, window_days: int, today: date) -> tuple[date, date]:

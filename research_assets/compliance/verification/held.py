@@ -1,6 +1,6 @@
-"""The stored items of each kind with the time at which each was last seen: collected, or verified.
+"""The stored ids of each kind with the time at which each was last seen: collected, or verified.
 
-Not here: the verified items on disk (see verified.py), accounts (see accounts.py).
+Not here: the verified items on disk (see verified.py), the same for accounts (see accounts.py).
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from research_assets.collect.id_lists.reader import ListedVideo
+from research_assets.compliance.verification.accounts import drop_unknown_accounts, held_accounts
 from research_assets.compliance.verification.verified import drop_verified, verified_path
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
@@ -18,7 +19,10 @@ from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.storage.withheld import records_of
 from research_assets.tiktok.ids import parse_id
 
-KINDS = ("video", "comment")
+KINDS = ("video", "comment", "account")
+ID_KINDS = ("video", "comment")
+"""Kinds whose items have an id in the raw tables."""
+
 TABLES = {"video": ("videos", "liked_videos", "reposted_videos", "pinned_videos"), "comment": ("comments",)}
 """Raw tables with the ids of each kind."""
 
@@ -57,8 +61,17 @@ class Part:
 
 
 def count_held(settings: Settings, kind: str, due_until: datetime, overdue_until: datetime) -> HeldIds:
-    """Return the numbers of stored ids of a kind that were last verified until two times."""
+    """Return the numbers of stored items of a kind that were last verified until two times."""
+    if kind == "account":
+        return count_accounts(settings, due_until, overdue_until)
     return count_part(settings, Part(kind), due_until, overdue_until)
+
+
+def count_accounts(settings: Settings, due_until: datetime, overdue_until: datetime) -> HeldIds:
+    """Return the numbers of `count_held` for accounts with a stored profile."""
+    times = [one.last for one in held_accounts(settings)]
+    n_due, n_overdue = (sum(at <= until for at in times) for until in (due_until, overdue_until))
+    return HeldIds(len(times), n_due, n_overdue, min(times, default=None))
 
 
 def count_part(
@@ -193,9 +206,9 @@ def _literal(value: object) -> str:
 
 
 def drop_unknown(settings: Settings, *, apply: bool) -> int:
-    """Remove the verified ids that are in no raw table any more; returns their number."""
-    number = 0
-    for kind in KINDS:
+    """Remove the verified items that are in no raw table any more; returns their number."""
+    number = drop_unknown_accounts(settings, apply=apply)
+    for kind in ID_KINDS:
         path = verified_path(settings, kind)
         if path.exists():
             held = f"SELECT id FROM {_held(settings, Part(kind))}"
@@ -204,8 +217,16 @@ def drop_unknown(settings: Settings, *, apply: bool) -> int:
     return number
 
 
-def unknown_ids(settings: Settings, kind: str, ids: Iterable[int]) -> set[int]:
-    """Return those of some ids that are in no raw table."""
-    wanted = set(ids)
+def unknown_items(settings: Settings, kind: str, items: Iterable[str]) -> set[str]:
+    """Return those of some items (ids or handles as text) that are in no raw table."""
+    wanted = set(items)
+    if kind == "account":
+        return wanted - {one.handle for one in held_accounts(settings)}
     sql = f"SELECT id FROM {_held(settings, Part(kind))} WHERE id IN (SELECT unnest(?::BIGINT[]))"
-    return wanted - {row[0] for row in _query(settings, kind, sql, [sorted(wanted)])}
+    return wanted - {str(row[0]) for row in _query(settings, kind, sql, [sorted(map(int, wanted))])}
+
+
+def ids_in_part(settings: Settings, part: Part, ids: Iterable[int]) -> list[int]:
+    """Return those of some ids that are in a part."""
+    sql = f"SELECT id FROM {_held(settings, part)} WHERE id IN (SELECT unnest(?::BIGINT[])) ORDER BY id"
+    return [row[0] for row in _query(settings, part.kind, sql, [sorted(ids)])]

@@ -1,13 +1,14 @@
-"""One round of look-ups of a task: a request for each group of videos whose answers are not known yet.
+"""One round of look-ups of a task: a request for each group of videos, or for the profile of each account.
 
 Each answer is durable before the next request. An item that is not returned proves nothing by itself, because searches
 by `video_id` may return nothing although the videos exist (reference §13): each request contains controls, videos that
-were seen recently, and a request whose controls are not returned is repeated on another day.
+were seen recently, and a request whose controls are not returned is repeated on another day. The control of a profile
+that is not returned is another one that is returned on that day.
 Not here: the verdict on the items (see answers.py), which items a task has (see planning.py).
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -17,13 +18,15 @@ from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.sender import RequestContext, RequestSender
 from research_assets.collect.types import CollectorContext
 from research_assets.compliance.verification import due
+from research_assets.compliance.verification.accounts import hashed, held_accounts
 from research_assets.compliance.verification.answers import Answer, Answers, Sign, append_answers
-from research_assets.compliance.verification.held import Part, list_videos, newest_ids, unknown_ids, videos_in_windows
-from research_assets.compliance.verification.tasks import Task, TaskJournal, ids_path, result_path
+from research_assets.compliance.verification.held import Part, list_videos, newest_ids, unknown_items, videos_in_windows
+from research_assets.compliance.verification.tasks import Task, TaskJournal, read_items, result_path
 from research_assets.compliance.verification.verified import record_verified
 from research_assets.settings import Settings
 from research_assets.storage.withdrawals import read_withdrawn
-from research_assets.tiktok.errors import RateLimited, RetryableError, UnitError
+from research_assets.tiktok.errors import AccessDenied, RateLimited, RetryableError, UnitError, UserNotFound
+from research_assets.tiktok.requests import user_info
 
 STUDY = "verification"
 """Study of the requests in the quota ledger."""
@@ -31,7 +34,11 @@ STUDY = "verification"
 MAX_CONTROLS = 10
 """Controls of a request, in the places that its videos leave free."""
 
+MAX_OTHER_ACCOUNTS = 3
+"""Accounts that are requested as controls if no account of the task is returned."""
+
 _FIELDS = ("id",)
+_PROFILE_FIELDS = ("display_name",)
 
 
 async def look_up(
@@ -45,7 +52,10 @@ async def look_up(
     answers = Answers.load(result_path(settings, task.name))
     due_today = answers.due_items(items, context.clock.now().date())
     if due_today:
-        await VideoRound(settings, task, items, answers, context, sender).run(due_today)
+        if task.kind == "account":
+            await AccountRound(settings, task, items, answers, context, sender).run(due_today)
+        else:
+            await VideoRound(settings, task, items, answers, context, sender).run(due_today)
     record_returned(settings, task, answers)
     now = context.clock.now()
     n_open = len(answers.open_items(items))
@@ -53,20 +63,27 @@ async def look_up(
 
 
 def stored_items(settings: Settings, task: Task) -> list[str]:
-    """Return the items of a task that are still stored: ids of videos, as text."""
-    ids = [int(line) for line in ids_path(settings, task.name).read_text(encoding="ascii").split()]
-    unknown = unknown_ids(settings, task.kind, ids)
-    return [str(one) for one in ids if one not in unknown]
+    """Return the items of a task that are still stored: ids of videos as text, or handles."""
+    items = read_items(settings, task)
+    unknown = unknown_items(settings, task.kind, items)
+    return [one for one in items if one not in unknown]
 
 
 def record_returned(settings: Settings, task: Task, answers: Answers) -> None:
     """Note that the returned items are verified, at the earliest answer of each UTC day."""
-    by_day: dict[object, list[tuple[datetime, int]]] = {}
+    by_day: dict[object, list[tuple[datetime, str]]] = {}
     for item in answers.by_item:
         if (at := answers.returned_at(item)) is not None:
-            by_day.setdefault(at.date(), []).append((at, int(item)))
+            by_day.setdefault(at.date(), []).append((at, item))
     for found in by_day.values():
-        record_verified(settings, task.kind, [item for _, item in found], min(at for at, _ in found))
+        _record_verified(settings, task.kind, [item for _, item in found], min(at for at, _ in found))
+
+
+def _record_verified(settings: Settings, kind: str, items: Iterable[str], at: datetime) -> None:
+    if kind == "account":
+        record_verified(settings, kind, hashed(settings, items).values(), at)
+    else:
+        record_verified(settings, kind, map(int, items), at)
 
 
 @dataclass(slots=True)
@@ -165,3 +182,83 @@ class VideoRound:
         append_answers(result_path(self.settings, self.task.name), answers)
         for answer in answers:
             self.answers.add(answer)
+
+
+@dataclass(slots=True)
+class AccountRound:
+    """A round over the accounts of a task, one request each."""
+
+    settings: Settings
+    task: Task
+    items: list[str]
+    answers: Answers
+    context: CollectorContext
+    sender: RequestSender
+
+    async def run(self, handles: Sequence[str]) -> None:
+        """Request the profiles. Missing ones are noted without proof first, until another profile is returned."""
+        today = self.context.clock.now().date()
+        is_proven = any(
+            answer.sign == "+" and answer.at.date() == today for one in self.items for answer in self.answers.of(one)
+        )
+        unproven: list[str] = []
+        for handle in handles:
+            is_returned = await self._is_returned(handle)
+            if is_returned is None:
+                self._record([handle], "?")
+            elif is_returned:
+                self._record([handle], "+")
+                is_proven = True
+            elif is_proven:
+                self._record([handle], "-")
+            else:
+                self._record([handle], "?")
+                unproven.append(handle)
+            if is_proven and unproven:
+                self._record(unproven, "-")
+                unproven = []
+        if unproven and await self._is_other_returned():
+            self._record(unproven, "-")
+
+    async def _is_other_returned(self) -> bool:
+        """Return whether the API returns one of the profiles that were seen most recently."""
+        excluded = [one for one in self.items if self.answers.returned_at(one) is None]
+        others = [one.handle for one in held_accounts(self.settings, excluded)][-MAX_OTHER_ACCOUNTS:]
+        for handle in reversed(others):
+            if await self._is_returned(handle):
+                _record_verified(self.settings, self.task.kind, [handle], self.context.clock.now())
+                return True
+        return False
+
+    async def _is_returned(self, handle: str) -> bool | None:
+        """Return whether the API returns a profile; None if the answer shows neither.
+
+        The API does not distinguish deleted, renamed and banned accounts, nor private ones from those that it refuses
+        for another reason (reference §6.2). In each case the profile is no longer available.
+        """
+        unit = RequestContext(STUDY, STUDY, "profile")
+        try:
+            request = user_info(handle, fields=_PROFILE_FIELDS)
+            page = await self.sender.send(request, unit, lambda _: None, max_attempts=_max_attempts)
+        except (UserNotFound, AccessDenied):
+            return False
+        except (UnitError, ValueError):
+            return None
+        except RetryableError as error:
+            if isinstance(error, RateLimited) or not error.sent or self.sender.api_is_down:
+                raise
+            return None
+        return True if page.rows else None
+
+    def _record(self, handles: Iterable[str], sign: Sign) -> None:
+        """Store the answers durably, without those of accounts that were withdrawn meanwhile."""
+        now, withdrawn = self.context.clock.now(), read_withdrawn(self.settings.state)
+        answers = [Answer(one, now, sign) for one in handles if not withdrawn.has_account(one)]
+        append_answers(result_path(self.settings, self.task.name), answers)
+        for answer in answers:
+            self.answers.add(answer)
+
+
+def _max_attempts(error: RetryableError) -> int | None:
+    """Return 3, so that one account that always fails does not pass for an outage; None for rate limiting."""
+    return None if isinstance(error, RateLimited) else 3

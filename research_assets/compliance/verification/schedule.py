@@ -15,7 +15,12 @@ from research_assets.compliance.verification.verified import folder
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder, write_private
 
-STREAMS: tuple[tuple[str, Method], ...] = (("video", "batch"), ("video", "lookup"), ("comment", "batch"))
+STREAMS: tuple[tuple[str, Method], ...] = (
+    ("video", "batch"),
+    ("video", "lookup"),
+    ("comment", "batch"),
+    ("account", "lookup"),
+)
 """Kinds of items with the methods that verify them."""
 
 

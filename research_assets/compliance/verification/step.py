@@ -20,14 +20,15 @@ from research_assets.collect.types import CollectorContext, RequestBudget, StopC
 from research_assets.compliance.audit_log import record_command
 from research_assets.compliance.forget import Receipt, remove_items
 from research_assets.compliance.verification import due
+from research_assets.compliance.verification.accounts import accounts_last_seen, held_accounts, videos_of
 from research_assets.compliance.verification.answers import Answers
 from research_assets.compliance.verification.guards import EXPLANATIONS, Reason, judge, judge_lookups
 from research_assets.compliance.verification.held import count_part, last_seen
 from research_assets.compliance.verification.lookups import STUDY, look_up, record_returned, stored_items
-from research_assets.compliance.verification.planning import Planner, lookup_part
+from research_assets.compliance.verification.planning import Planner, lookup_part, verify_first
 from research_assets.compliance.verification.results import UnreadableResult, parse_result
 from research_assets.compliance.verification.schedule import Schedule, stream_of
-from research_assets.compliance.verification.tasks import Task, TaskJournal, ids_path, result_path
+from research_assets.compliance.verification.tasks import Task, TaskJournal, describe_refusal, ids_path, result_path
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.settings import Settings
@@ -64,7 +65,8 @@ class StepReport:
     """Result of a step: ids that fell due, tasks planned and created, ids verified and withdrawn, and receipts.
 
     `waiting` are the tasks that wait for a word, and `held_back` those of them that began to wait in this step. `pause`
-    is why it stopped, empty if it did not. `is_busy`: another step was running, so nothing was done.
+    is why it stopped, empty if it did not. `refusal` is a sentence on batch compliance that the API refuses. `is_busy`:
+    another step was running, so nothing was done.
     """
 
     n_due: int = 0
@@ -76,6 +78,7 @@ class StepReport:
     waiting: list[Task] = field(default_factory=list)
     held_back: list[Task] = field(default_factory=list)
     pause: str = ""
+    refusal: str = ""
     is_busy: bool = False
 
 
@@ -117,11 +120,12 @@ def take_step(
             if stop is not None:
                 schedule.paused_until, schedule.pause_reason = stop.retry_at, stop.reason
             _finish(settings, journal, schedule, report, now)
+        _remove_old_files(settings, journal)
         # If the API has refused batch compliance in this step, the next one plans look-ups at once.
         if journal.refused_at in (None, refused_before):
             planner.check(schedule)
         schedule.save(settings)
-        report.pause = schedule.pause_reason
+        report.pause, report.refusal = schedule.pause_reason, describe_refusal(journal, now())
         report.waiting = [task for task in journal.open_tasks if task.phase == "word"]
         report.held_back = [task for task in report.waiting if task.name not in waiting_before]
     return report
@@ -199,7 +203,7 @@ def _finish(
     try:
         for task in journal.open_tasks:
             if task.phase == "apply":
-                _carry_out(settings, journal, task, report, now)
+                _carry_out(settings, journal, task, schedule, report, now)
     except (RunInProgress, BuildInProgress) as error:
         schedule.paused_until, schedule.pause_reason = now() + _REMOVAL_WAIT, str(error)
 
@@ -240,9 +244,12 @@ async def _send(
                 schedule.lookups_from = next_midnight(context.clock.now())
                 return None
             except FatalError as error:
-                if task.method == "lookup" or not _denies_access(error):
+                if _is_task_lost(error):
+                    _hold_back(journal, task, "refused", context.clock.now(), code=error.code)
+                elif _denies_access(error):
+                    _close_batch_tasks(journal, schedule, task, summarize_error(error), context.clock.now())
+                else:
                     raise
-                _close_batch_tasks(journal, schedule, task, summarize_error(error), context.clock.now())
             except UnitError as error:
                 _hold_back(journal, task, "refused", context.clock.now(), code=error.code)
             except (RateLimited, RetryableError) as error:
@@ -260,10 +267,17 @@ def _denies_access(error: ApiError) -> bool:
     """Return whether an error of batch compliance shows that the project may not use it, or that it does not exist."""
     if not error.endpoint.startswith("validation_"):
         return False
-    if isinstance(error, EndpointNotFound):
-        # A redirect may be the page of a network that requires a login.
-        return error.status in (404, 405, 410)
-    return isinstance(error, ScopeNotAuthorized | ScopeMissing)
+    return _is_not_found(error) or isinstance(error, ScopeNotAuthorized | ScopeMissing)
+
+
+def _is_task_lost(error: ApiError) -> bool:
+    """Return whether an answer about a created task may concern the task alone, which the API may not keep for long."""
+    return error.endpoint in ("validation_status", "validation_download") and _is_not_found(error)
+
+
+def _is_not_found(error: ApiError) -> bool:
+    # A redirect, which is the same error, may be the page of a network that requires a login.
+    return isinstance(error, EndpointNotFound) and error.status in (404, 405, 410)
 
 
 def _close_batch_tasks(journal: TaskJournal, schedule: Schedule, refused: Task, reason: str, now: datetime) -> None:
@@ -354,8 +368,7 @@ def _judge_lookups(
     items, answers = stored_items(settings, task), Answers.load(result_path(settings, task.name))
     n_open = len(answers.open_items(items))
     n_missing = sum(answers.missing_since(one) is not None for one in items)
-    part = lookup_part(task.kind, schedule.studies, is_batch_refused=journal.batch_retry_at(now) is not None)
-    n_held = count_part(settings, part, now, now).n_held if part is not None else 0
+    n_held = _n_held(settings, task.kind, schedule, journal, now)
     n_withdrawn = sum(
         one.n_withdrawn
         for one in journal.tasks.values()
@@ -370,47 +383,76 @@ def _judge_lookups(
     return len(items) - n_missing - n_open, n_missing + n_open, reason
 
 
+def _n_held(settings: Settings, kind: str, schedule: Schedule, journal: TaskJournal, now: datetime) -> int:
+    """Return the number of stored items of a kind that look-ups verify."""
+    if kind == "account":
+        return len(held_accounts(settings))
+    part = lookup_part(kind, schedule.studies, is_batch_refused=journal.batch_retry_at(now) is not None)
+    return 0 if part is None else count_part(settings, part, now, now).n_held
+
+
 def _carry_out(
-    settings: Settings, journal: TaskJournal, task: Task, report: StepReport, now: Callable[[], datetime]
+    settings: Settings,
+    journal: TaskJournal,
+    task: Task,
+    schedule: Schedule,
+    report: StepReport,
+    now: Callable[[], datetime],
 ) -> None:
     """Note the verified items, and withdraw and remove the missing ones. Raises RunInProgress or BuildInProgress."""
-    missing_at = _missing_ids(settings, task, report)
-    collected = last_seen(settings, task.kind, missing_at)
-    missing = [one for one, at in sorted(collected.items()) if at <= missing_at[one]]
-    videos, comments = (missing, []) if task.kind == "video" else ([], missing)
-    receipts = remove_items(
-        settings,
-        now,
-        videos=videos,
-        comments=comments,
-        found_by="lookup" if task.method == "lookup" else "compliance",
-        command=f"verify {task.name}",
-    )
+    command = f"verify {task.name}"
+    if task.kind == "account":
+        handles_at = _missing_items(settings, task)
+        seen = accounts_last_seen(settings, handles_at)
+        handles = [one for one, at in sorted(seen.items()) if at <= handles_at[one]]
+        # Whether they are gone too, or the account was only renamed, is known from the videos themselves.
+        if videos := videos_of(settings, handles):
+            verify_first(settings, videos)
+            for method in ("batch", "lookup"):
+                schedule.next_check.pop(stream_of("video", method), None)
+        receipts = remove_items(settings, now, handles=handles, found_by="lookup", command=command)
+        n_missing, n_collected = len(handles), len(seen) - len(handles)
+    else:
+        missing_at = _missing_ids(settings, task)
+        collected = last_seen(settings, task.kind, missing_at)
+        ids = [one for one, at in sorted(collected.items()) if at <= missing_at[one]]
+        receipts = remove_items(
+            settings,
+            now,
+            videos=ids if task.kind == "video" else (),
+            comments=ids if task.kind == "comment" else (),
+            found_by="lookup" if task.method == "lookup" else "compliance",
+            command=command,
+        )
+        n_missing, n_collected = len(ids), len(collected) - len(ids)
+    report.n_verified += task.n_valid
     report.receipts += receipts
-    report.n_withdrawn += len(missing)
-    # Not the number of `missing`: after a kill, some of them may be withdrawn already.
-    n_collected = sum(at > missing_at[one] for one, at in collected.items())
+    report.n_withdrawn += n_missing
+    # Not the number of the missing: after a kill, some of them may be withdrawn already.
     journal.append("done", task.name, now(), n_withdrawn=task.n_missing - n_collected)
 
 
-def _missing_ids(settings: Settings, task: Task, report: StepReport) -> dict[int, datetime]:
+def _missing_ids(settings: Settings, task: Task) -> dict[int, datetime]:
     """Return the missing ids with the time from which a newer observation shows that they exist; note the others."""
-    if task.method == "batch":
-        sent, returned = set(_read_ids(settings, task.name)), set(_read_result(settings, task.name))
-        created_at = task.created_at or task.planned_at
-        record_verified(settings, task.kind, sent & returned, created_at)
-        report.n_verified += len(sent & returned)
-        return dict.fromkeys(sent - returned, created_at)
+    if task.method == "lookup":
+        return {int(item): at for item, at in _missing_items(settings, task).items()}
+    sent, returned = set(_read_ids(settings, task.name)), set(_read_result(settings, task.name))
+    created_at = task.created_at or task.planned_at
+    record_verified(settings, task.kind, sent & returned, created_at)
+    return dict.fromkeys(sent - returned, created_at)
+
+
+def _missing_items(settings: Settings, task: Task) -> dict[str, datetime]:
+    """Return the missing items of look-ups as `_missing_ids` does: all that were not returned if a person confirmed."""
     answers = Answers.load(result_path(settings, task.name))
     record_returned(settings, task, answers)
-    report.n_verified += task.n_valid
     missing = {}
     for item in stored_items(settings, task):
         since = answers.missing_since(item)
         if since is None and task.word == "confirmed" and answers.returned_at(item) is None:
             since = task.planned_at
         if since is not None:
-            missing[int(item)] = since
+            missing[item] = since
     return missing
 
 

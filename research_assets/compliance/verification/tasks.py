@@ -105,10 +105,7 @@ class Task:
         return midnight(max(following, self.rounds[-1] + timedelta(days=1)))
 
     def next_request(self, lookups_from: datetime | None) -> datetime | None:
-        """Return when the next request may be sent; None if the phase needs none.
-
-        Look-ups wait until `lookups_from`.
-        """
+        """Return when the next request may be sent; None if the phase needs none. Look-ups begin at `lookups_from`."""
         match self.phase:
             case "create" | "download":
                 return self.planned_at
@@ -214,6 +211,11 @@ def ids_path(settings: Settings, task: str) -> Path:
 def result_path(settings: Settings, task: str) -> Path:
     """Return the file with the ids that the API returned, one per line; of a look-up, with its answers."""
     return folder(settings) / f"{task}.result.txt"
+
+
+def read_items(settings: Settings, task: Task) -> list[str]:
+    """Return the items in the file of a task: ids as text, or handles."""
+    return ids_path(settings, task.name).read_text(encoding="utf-8").splitlines()
 
 
 def describe(task: Task) -> str:

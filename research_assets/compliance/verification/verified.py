@@ -1,11 +1,12 @@
-"""The times at which ids were verified: one Parquet file per kind in `state/verification/`, `id` and `verified_at`.
+"""The times at which items were verified: one Parquet file per kind in `state/verification/`, `id` and `verified_at`.
 
+The id of an account is the keyed hash of its handle (see storage/withdrawals.py).
 Not here: times of collection, which count as well (see held.py).
 """
 
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from research_assets.settings import Settings
@@ -24,31 +25,48 @@ def verified_path(settings: Settings, kind: str) -> Path:
     return folder(settings) / f"{kind}.verified.parquet"
 
 
-def record_verified(settings: Settings, kind: str, ids: Iterable[int], at: datetime) -> None:
+def id_type(kind: str) -> str:
+    """Return the SQL type of the ids of a kind."""
+    return "VARCHAR" if kind == "account" else "BIGINT"
+
+
+def record_verified(settings: Settings, kind: str, ids: Iterable[int | str], at: datetime) -> None:
     """Note that ids were verified (UTC); a later time that is noted already stays."""
-    new = "SELECT unnest(?::BIGINT[]) AS id, ?::TIMESTAMPTZ AS verified_at"
-    _replace(verified_path(settings, kind), f"{{old}} UNION ALL {new}", [sorted(ids), at])
+    new = f"SELECT unnest(?::{id_type(kind)}[]) AS id, ?::TIMESTAMPTZ AS verified_at"
+    _replace(settings, kind, f"{{old}} UNION ALL {new}", [list(ids), at])
 
 
-def drop_verified(settings: Settings, kind: str, ids: Collection[int], *, apply: bool) -> int:
+def drop_verified(settings: Settings, kind: str, ids: Collection[int | str], *, apply: bool) -> int:
     """Remove ids from the file of a kind; returns how many it contains. With `apply` false, nothing is written."""
     path = verified_path(settings, kind)
     if not path.exists() or not ids:
         return 0
     with closing(connect_shared()) as db:
-        sql = f"SELECT count(*) FROM read_parquet({sql_literal(path)}) WHERE id IN (SELECT unnest(?::BIGINT[]))"
-        (number,) = db.execute(sql, [sorted(ids)]).fetchone() or (0,)
+        chosen = f"(SELECT unnest(?::{id_type(kind)}[]))"
+        sql = f"SELECT count(*) FROM read_parquet({sql_literal(path)}) WHERE id IN {chosen}"
+        (number,) = db.execute(sql, [list(ids)]).fetchone() or (0,)
     if number and apply:
-        _replace(path, "{old} WHERE id NOT IN (SELECT unnest(?::BIGINT[]))", [sorted(ids)])
+        _replace(settings, kind, f"{{old}} WHERE id NOT IN {chosen}", [list(ids)])
     return int(number)
 
 
-def _replace(path: Path, rows: str, values: list[object]) -> None:
+def read_verified(settings: Settings, kind: str) -> dict[int | str, datetime]:
+    """Return the times of all verified ids of a kind (UTC)."""
+    path = verified_path(settings, kind)
+    if not path.exists():
+        return {}
+    with closing(connect_shared()) as db:
+        rows = db.execute(f"SELECT id, verified_at FROM read_parquet({sql_literal(path)})").fetchall()
+    return {identifier: at.astimezone(UTC) for identifier, at in rows}
+
+
+def _replace(settings: Settings, kind: str, rows: str, values: list[object]) -> None:
+    path = verified_path(settings, kind)
     private_folder(path.parent)
     old = (
         f"SELECT id, verified_at FROM read_parquet({sql_literal(path)})"
         if path.exists()
-        else "SELECT NULL::BIGINT AS id, NULL::TIMESTAMPTZ AS verified_at WHERE false"
+        else f"SELECT NULL::{id_type(kind)} AS id, NULL::TIMESTAMPTZ AS verified_at WHERE false"
     )
     temporary = temporary_path(path)
     with closing(connect_shared()) as db:

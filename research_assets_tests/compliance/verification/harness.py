@@ -1,7 +1,7 @@
 """A collected data folder whose verification runs on the sandbox, with a moved clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -70,12 +70,13 @@ class VerificationHarness:
     def next_step(self) -> Any:
         return Schedule.load(self.settings).next_step(TaskJournal(self.settings), self.collector.clock.now())
 
-    def withdraw(self, *ids: int) -> None:
-        """Make videos or comments unavailable in the sandbox."""
+    def withdraw(self, *ids: int, users: Sequence[str] = ()) -> None:
+        """Make videos or comments unavailable in the sandbox, and accounts."""
 
         async def post() -> None:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(self.collector.app), base_url="http://x") as api:
-                (await api.post("/sandbox/withdraw", json={"videos": list(ids)})).raise_for_status()
+                gone = {"videos": list(ids), "users": list(users)}
+                (await api.post("/sandbox/withdraw", json=gone)).raise_for_status()
 
         asyncio.run(post())
 

@@ -37,17 +37,22 @@ def test_certificate_counts_each_item(data: VerificationHarness) -> None:
     assert [(one.kind, one.n_stored, one.n_due, one.n_late, one.n_overdue) for one in before.stored] == [
         ("video", 30, 0, 0, 0),
         ("comment", 60, 0, 0, 0),
+        ("account", 0, 0, 0, 0),
     ]
     assert (before.findings, before.is_late, before.tasks, before.removals) == ([], False, [], [])
     gone, forgotten = data.collector.ids()[:2]
     data.withdraw(gone)
     data.wait(days=14, hours=1)
-    assert [one.n_due for one in certify(data).stored] == [30, 60]
+    assert [one.n_due for one in certify(data).stored] == [30, 60, 0]
     assert not certify(data).is_late
     data.run_until_quiet()
     remove_items(data.settings, data.collector.clock.now, videos=[forgotten], handles=["somebody"])
     after = certify(data)
-    assert [(one.kind, one.n_stored, one.n_overdue) for one in after.stored] == [("video", 28, 0), ("comment", 56, 0)]
+    assert [(one.kind, one.n_stored, one.n_overdue) for one in after.stored] == [
+        ("video", 28, 0),
+        ("comment", 56, 0),
+        ("account", 0, 0),
+    ]
     assert [
         (one.kind, one.n_sent, one.n_verified, one.n_missing, one.n_withdrawn, one.state) for one in after.tasks
     ] == [
@@ -65,11 +70,11 @@ def test_certificate_names_what_is_late_before_it_is_overdue(data: VerificationH
     data.wait(days=14, hours=13)
     late = certify(data)
     assert late.is_late
-    assert [one.n_overdue for one in late.stored] == [0, 0]
+    assert [one.n_overdue for one in late.stored] == [0, 0, 0]
     assert ["fall due at" in finding for finding in late.findings] == [True, True]
     data.wait(days=1)
     overdue = certify(data)
-    assert [one.n_overdue for one in overdue.stored] == [30, 60]
+    assert [one.n_overdue for one in overdue.stored] == [30, 60, 0]
     assert overdue.findings[0] == "30 of 30 videos are overdue: not verified for 15 days."
 
 

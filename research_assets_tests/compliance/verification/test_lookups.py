@@ -73,7 +73,6 @@ def test_missing_video_is_withdrawn_after_answers_of_two_days(data: Verification
     assert [(one.id, one.found_by) for one in read_withdrawals(data.settings.state)] == [(gone, "lookup")]
     assert find(data.settings.root, (str(gone),)) == []
     assert data.requests() == 0
-    data.step()
     assert not list((data.settings.state / "verification").glob("*.txt"))
 
 
@@ -269,6 +268,21 @@ def test_access_that_ends_after_the_creation_leads_to_lookups(settings: Settings
         ("batch", True, 0),
         ("lookup", True, 30),
     ]
+
+
+def test_unknown_task_waits_for_a_word_and_its_endpoint_stays_in_use(settings: Settings) -> None:
+    data = VerificationHarness(settings)
+    data.collect()
+    data.wait(days=14)
+    data.step()
+    data.edit = refuse(404, "")
+    (task,) = data.run_until_quiet(1)[-1].waiting
+    assert task.reason == "refused"
+    assert TaskJournal(data.settings).refused_at is None
+    data.edit = None
+    give_word(data.settings, task.name, "rejected", data.collector.clock.now())
+    data.run_until_quiet(1)
+    assert [(one.method, one.n_valid) for one in data.tasks] == [("batch", 0), ("batch", 30)]
 
 
 def test_share_counts_what_lookups_withdrew_in_the_interval(data: VerificationHarness) -> None:
