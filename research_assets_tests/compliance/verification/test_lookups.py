@@ -14,6 +14,7 @@ from research_assets.compliance.forget import remove_folder, remove_items
 from research_assets.compliance.verification import lookups
 from research_assets.compliance.verification.answers import append_answers
 from research_assets.compliance.verification.held import count_held
+from research_assets.compliance.verification.planning import verify_first
 from research_assets.compliance.verification.step import give_word
 from research_assets.compliance.verification.tasks import BATCH_RETRY, TaskJournal
 from research_assets.settings import Settings
@@ -323,6 +324,32 @@ def test_lookups_use_their_share_of_the_quota(settings: Settings) -> None:
     assert count_held(data.settings, "video", now - timedelta(days=14), now - timedelta(days=15)).n_due == 0
 
 
+def test_used_share_delays_lookups_and_no_file(settings: Settings) -> None:
+    limited = replace(settings, research_cap=100, verify_lookup_share=2.0)
+    data = VerificationHarness(limited, studies=GARDEN, n_videos=20)
+    for day in (date(2026, 1, 1), date(2026, 2, 10), date(2026, 3, 20)):
+        asyncio.run(data.collector.collect("videos", [day], study("garden")))
+    asyncio.run(data.collector.collect("videos", [date(2026, 5, 10)], study("kitchen")))
+    data.wait(days=14)
+    before = searches(data)
+    report = data.step()
+    # The videos of three windows need a request each, and look-ups may use two on a day.
+    assert (report.n_created, searches(data) - before, report.pause) == (1, 2, "")
+    assert [task.phase for task in data.tasks] == ["poll", "look up"]
+    at, now = data.next_step(), data.collector.clock.now()
+    assert at is not None
+    assert at.date() == now.date()
+    data.run_until_quiet(0.5)
+    assert [(task.method, task.phase) for task in data.tasks] == [("batch", "done"), ("lookup", "look up")]
+    assert searches(data) - before == 2
+    at = data.next_step()
+    assert at is not None
+    assert at.date() == now.date() + timedelta(days=1)
+    data.run_until_quiet(1)
+    assert searches(data) - before == 3
+    assert all(task.is_done for task in data.tasks)
+
+
 def test_spent_quota_is_a_pause(settings: Settings) -> None:
     data = VerificationHarness(replace(settings, research_cap=5), studies=GARDEN)
     data.collect()
@@ -379,6 +406,7 @@ def test_removal_of_a_study_reaches_the_files_of_open_tasks(settings: Settings, 
     data.step()
     folder = data.settings.state / "verification"
     assert str(ids[0]) in "".join(path.read_text() for path in folder.glob("*.txt"))
+    verify_first(data.settings, ids)
     remove_folder(data.settings, data.collector.clock.now, "garden")
     assert find(data.settings.root, tuple(map(str, ids))) == []
     sent = data.collector.requests_sent
