@@ -151,7 +151,7 @@ def test_relative_paths_of_the_environment_count_from_the_current_folder(
     monkeypatch.chdir("/")
     assert settings.root == tmp_path / "b"
     assert settings.studies == (tmp_path / "c", Path.home() / "d")
-    assert settings.pseudonym_key == tmp_path / "e"
+    assert settings.export_key == tmp_path / "e"
     # A child process may have another current folder.
     child = Settings.from_env(child_environment(settings))
     assert child == replace(settings, instance_home=settings.dagster_home)

@@ -30,6 +30,7 @@ from research_assets.tiktok.errors import (
     UnitError,
     Unreachable,
 )
+from research_assets.tiktok.pseudonyms import Pseudonyms
 from research_assets.tiktok.requests import Request
 
 _LOGGER = safe_logger(__name__)
@@ -117,9 +118,13 @@ class RequestSender:
         rate: float,
         concurrency: int,
         budget: RequestBudget | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
-        """`budget` limits the requests of the run; None for what the pool has left."""
-        self._client = client
+        """`budget` limits the requests of the run; None for what the pool has left.
+
+        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors.
+        """
+        self._client, self._pseudonyms = client, pseudonyms
         self._ledger = ledger
         self._clock = clock
         self._budget = budget
@@ -154,6 +159,9 @@ class RequestSender:
         error of `wait_for` is raised. Raise QuotaExhausted if the run, the ledger or the API has no request left, and
         the last ApiError if the retries are used up or the error is not retryable.
         """
+        if self._pseudonyms is not None:
+            # Raises UnknownPseudonym, before a request is reserved.
+            self._pseudonyms.with_handles(request)
         failures: dict[type[ApiError], int] = {}
         endpoint = request.endpoint.name
 
@@ -262,7 +270,7 @@ class RequestSender:
                 self._release(reservation)
                 raise
             try:
-                page = await self._client.send(request)
+                page = await self._client.send(request, self._pseudonyms)
             except ApiError as error:
                 retry_at = (
                     ledger.mark_exhausted(endpoint.pool, reservation) if isinstance(error, DailyQuotaExceeded) else None

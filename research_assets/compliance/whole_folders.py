@@ -16,6 +16,7 @@ from research_assets.export.build import MANIFEST
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder
+from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
 from research_assets.storage.withheld import REMOVED
 
@@ -51,6 +52,7 @@ class FolderRemoval:
             self._remove("id lists", folder / study)
             for path in sorted(folder.glob(f"captures/*/study={study}")):
                 self._remove("id lists", path)
+        self._remove("key records", record_path(settings, study))
         # The codebook has examples of all studies. The next report writes it again.
         for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)

@@ -9,8 +9,7 @@ from the files (see compliance/).
 import hashlib
 import hmac
 import secrets
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ import orjson
 
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
 from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.tiktok.names import fold_handle
 
 Kind = Literal["video", "comment", "account"]
 FoundBy = Literal["forgotten", "compliance", "lookup"]
@@ -49,7 +49,8 @@ class Withdrawal:
 class Withdrawn:
     """The withdrawn items: ids of videos and comments, and keyed hashes of handles with their key.
 
-    `n_damaged` is the number of lines of the log that cannot be read.
+    `pseudonyms` are those of withdrawn accounts that a pseudonymous study has met in this run. `n_damaged` is the
+    number of lines of the log that cannot be read.
     """
 
     videos: frozenset[int] = frozenset()
@@ -57,6 +58,7 @@ class Withdrawn:
     accounts: frozenset[str] = frozenset()
     key: bytes = b""
     n_damaged: int = 0
+    pseudonyms: Set[str] = frozenset()
     _remembered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def __bool__(self) -> bool:
@@ -64,9 +66,11 @@ class Withdrawn:
         return bool(self.videos or self.comments or self.accounts)
 
     def has_account(self, handle: object) -> bool:
-        """Return whether a value is the handle of a withdrawn account, in any spelling."""
+        """Return whether a value is the handle of a withdrawn account, in any spelling, or a pseudonym of one."""
         if not self.accounts or not isinstance(handle, str) or not handle:
             return False
+        if handle in self.pseudonyms:
+            return True
         known = self._remembered.get(handle)
         if known is None:
             if len(self._remembered) >= _MAX_REMEMBERED:
@@ -87,8 +91,7 @@ def key_path(state: Path) -> Path:
 
 def hash_handle(key: bytes, handle: str) -> str:
     """Return the keyed hash of a handle; its case and a leading `@` are ignored."""
-    folded = unicodedata.normalize("NFKC", handle).strip().lstrip("@").casefold()
-    return hmac.digest(key, folded.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return hmac.digest(key, fold_handle(handle).encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def load_or_create_key(state: Path) -> bytes:

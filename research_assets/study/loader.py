@@ -19,9 +19,11 @@ from pydantic import ValidationError
 
 from research_assets.clock import SystemClock
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
+from research_assets.storage.pseudonym_keys import PseudonymKeyError
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import leave_out_accounts
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
+from research_assets.study.pseudonymous import pseudonymize
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
 from research_assets.text_files import TextFileError, decode_text
@@ -434,7 +436,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def find_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[DeclaredStudy]:
     """Return every study of the installation's own folder and of the folders in `settings.studies`, sorted by name.
 
-    `defs` replaces the own folder. Withdrawn accounts are left out (see left_out.py).
+    `defs` replaces the own folder. Withdrawn accounts are left out (see left_out.py), and a pseudonymous study names
+    accounts by pseudonyms (see pseudonymous.py).
     Raise StudyError with every error of all files, including two studies with one name.
     """
     issues: list[StudyIssue] = []
@@ -459,12 +462,33 @@ def find_studies(settings: Settings, *, defs: Path | None = None, today: date | 
         if one.spec.name == other.spec.name:
             message = f"the name {one.spec.name!r} is already used in {one.file}:{one.line}; choose another name"
             issues.append(StudyIssue(other.file, other.line, "attributes.name", message))
-    withdrawn = read_withdrawn(settings.state)
-    studies = [replace(study, spec=leave_out_accounts(study.spec, withdrawn)) for study in studies]
+    studies = [loaded for study in studies if (loaded := _with_settings(study, settings, issues)) is not None]
     if issues:
         invalid = {(issue.file, issue.line) for issue in issues}
         raise StudyError(issues, [study.spec for study in studies if (study.file, study.line) not in invalid])
     return studies
+
+
+def _with_settings(study: DeclaredStudy, settings: Settings, issues: list[StudyIssue]) -> DeclaredStudy | None:
+    """Return a study as it is collected: without withdrawn accounts, and with pseudonyms if it is pseudonymous.
+
+    Add an issue and return None if the key of its pseudonyms cannot be used.
+    """
+    try:
+        return replace(study, spec=apply_settings(study.spec, settings))
+    except PseudonymKeyError as error:
+        issues.append(StudyIssue(study.file, study.line, "attributes.pseudonymous", str(error)))
+        return None
+
+
+def apply_settings(study: StudySpec, settings: Settings) -> StudySpec:
+    """Return a study without withdrawn accounts, and with pseudonyms if it is pseudonymous.
+
+    Raises PseudonymKeyError, see `pseudonymize`.
+    """
+    withdrawn = read_withdrawn(settings.state)
+    # The log may have an account by its handle, by its pseudonym, or both.
+    return leave_out_accounts(pseudonymize(leave_out_accounts(study, withdrawn), settings), withdrawn)
 
 
 def load_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[StudySpec]:

@@ -29,6 +29,7 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, RateLimited, RetryableError
 from research_assets.tiktok.ids import video_id_of
 from research_assets.tiktok.pages import ResponsePage
+from research_assets.tiktok.pseudonyms import Pseudonyms
 from research_assets.tiktok.requests import Request, video_query
 
 IdState = Literal["returned", "absent", "unanswered"]
@@ -44,13 +45,17 @@ _MAX_PAGES = 5
 
 @dataclass(frozen=True, slots=True)
 class IdListTask:
-    """An id list to request: its purpose and name, the fields, and the folder of its captures."""
+    """An id list to request: its purpose and name, the fields, and the folder of its captures.
+
+    With `pseudonyms` the responses are stored without handles.
+    """
 
     purpose: Literal["audit", "rehydrate"]
     name: str
     videos: tuple[ListedVideo, ...]
     captures: Path
     fields: tuple[str, ...] | None = None
+    pseudonyms: Pseudonyms | None = None
 
     @property
     def digest(self) -> str:
@@ -206,7 +211,9 @@ class _IdListRun:
         self._task, self._clock, self._journal, self._progress = task, context.clock, journal, progress
         self._listed = {one.id: one for one in task.videos}
         self._today = context.clock.now().date()
-        self.run = RunState(task.name, "videos", POOL, replace(context, progress=None))
+        # An audit requests no field with a handle. Its name may be that of a study.
+        name = task.name if task.purpose == "rehydrate" else f"audit of {task.name}"
+        self.run = RunState(name, "videos", POOL, replace(context, progress=None), pseudonyms=task.pseudonyms)
         remaining = [one for one in task.videos if one.id not in progress.states]
         windows = batch_ids(remaining, self._today, window_days=context.settings.window_days)
         self.jobs: deque[IdBatch] = deque(windows)
