@@ -135,7 +135,7 @@ def test_text_that_is_no_path_of_this_system_is_no_relative_path(name: str, path
 
 
 @pytest.mark.parametrize("text", ["a b", "a\nb", '"a"', "\u201ca\u201d", "a\u200b", "\ufeffa", "a\u00a0b"])
-@pytest.mark.parametrize("name", ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"])
+@pytest.mark.parametrize("name", ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET", "RESEARCH_PSEUDONYM_KEY"])
 def test_credential_with_a_character_of_no_credential_is_an_error_that_does_not_show_it(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} cannot be used: must contain no blank") as caught:
         Settings.from_env({name: f"s3cret{text}"})

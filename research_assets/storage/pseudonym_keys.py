@@ -71,7 +71,7 @@ def collection_key(settings: Settings) -> bytes:
     for folder in (settings.root, settings.dagster_home):
         if path.is_relative_to(folder.resolve()):
             raise PseudonymKeyError(
-                f"{_FILE} names {path}, which is in {folder}: whoever has the data would have the key. Move the file "
+                f"{_FILE} names {path}, which is in {folder}: a copy of the data would contain the key. Move the file "
                 "out of that folder, and delete it from backups of the folder."
             )
     try:
@@ -149,7 +149,8 @@ def _has_handles(settings: Settings, study: str) -> bool:
         settings.raw,
         "expected_units",
         f"study={study}/day=*",
-        f"SELECT 1 FROM {{table}} WHERE unit_kind = 'account' AND NOT regexp_full_match(unit, '{PATTERN}') LIMIT 1",
+        "SELECT 1 FROM {table} WHERE unit_kind = 'account' AND NOT regexp_full_match(unit, ?) LIMIT 1",
+        [PATTERN],
     )
     return bool(rows)
 

@@ -120,7 +120,7 @@ class Pseudonyms:
     def __init__(
         self, key: bytes, handles: Iterable[str] = (), *, is_withdrawn: Callable[[str], bool] = lambda _: False
     ) -> None:
-        """`handles` are those that requests may name. `is_withdrawn` is asked about every handle of a response."""
+        """`handles` are those that requests may name. `is_withdrawn` receives every handle of a response."""
         self._key, self._is_withdrawn = key, is_withdrawn
         self.fingerprint = fingerprint(key)
         self.withdrawn: set[str] = set()
