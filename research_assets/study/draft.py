@@ -125,6 +125,8 @@ def render_yaml(draft: StudyDraft) -> str:
         "# delete_after: 2031-12-31   # last UTC day of retention; 14 days before it, the deletion is announced",
         "# owners: [team:garden]  # who is responsible, shown in Dagster: e-mail addresses, or team:name",
         "# quota_weight: 2  # weight of this study if the quota does not suffice for all studies",
+        "# fields: {users: [follower_count, video_count]}  # fewer fields of an entity; by default all",
+        "# pseudonymous: true  # no handle is stored; needs a key, and users: panel or none (docs/studies.md)",
     ]
     header = [
         "# A study for Research Assets. Check it: make check-studies. Estimate its cost: research-assets plan.",

@@ -23,7 +23,7 @@ from research_assets.storage.pseudonym_keys import PseudonymKeyError
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import leave_out_accounts
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
-from research_assets.study.pseudonymous import pseudonymize
+from research_assets.study.pseudonymous import hide_values, names_accounts, pseudonymize
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
 from research_assets.text_files import TextFileError, decode_text
@@ -300,7 +300,24 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
 
 
 def _read_document(document: _Document, today: date, studies_only: bool) -> DeclaredStudy | None:
-    """Return the study of a document; None if it declares another component or has an error."""
+    """Return the study of a document; None if it declares another component or has an error.
+
+    Nothing that is said about a pseudonymous study quotes its accounts.
+    """
+    study = _read_study(document, today, studies_only)
+    attributes = document.value.get("attributes") if isinstance(document.value, dict) else None
+    if not isinstance(attributes, dict) or attributes.get("pseudonymous") is not True:
+        return study
+    accounts = {".".join(map(str, path)) for path in document.lines if names_accounts(attributes, path[1:])}
+    document.issues = [
+        replace(one, message=hide_values(one.message)) if one.key in accounts else one for one in document.issues
+    ]
+    if study is None:
+        return None
+    return replace(study, notes=tuple(one for one in study.notes if one.key not in accounts))
+
+
+def _read_study(document: _Document, today: date, studies_only: bool) -> DeclaredStudy | None:
     value = document.value
     component_type = value.get("type") if isinstance(value, dict) else None
     if component_type != COMPONENT_TYPE:
@@ -479,6 +496,11 @@ def _with_settings(study: DeclaredStudy, settings: Settings, issues: list[StudyI
 
     Add an issue and return None if the key of its pseudonyms cannot be used.
     """
+    root = settings.root.resolve()
+    if study.spec.pseudonymous and study.file.is_relative_to(root):
+        message = f"the file is in the data folder {root}, which would have its handles. Move it out of that folder"
+        issues.append(StudyIssue(study.file, study.line, "attributes.pseudonymous", message))
+        return None
     try:
         return replace(study, spec=apply_settings(study.spec, settings))
     except PseudonymKeyError as error:

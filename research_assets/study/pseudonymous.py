@@ -5,7 +5,8 @@ of a study names only pseudonyms. The handles stay in the study file and in `Stu
 here: responses (see tiktok/pseudonyms.py), the key (see storage/pseudonym_keys.py).
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from research_assets.storage.pseudonym_keys import PseudonymKeyError, collection
 from research_assets.study.left_out import query_names
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.pseudonyms import DROPPED, Pseudonyms
+
+_QUOTED = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
 
 
 def pseudonymous_issues(who: str, fields: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -29,6 +32,24 @@ def pseudonymous_issues(who: str, fields: Mapping[str, Any]) -> Iterator[tuple[t
         if dropped := sorted(DROPPED.intersection(names)):
             reason = f"a pseudonymous study does not store {', '.join(dropped)}"
             yield ("fields", entity), f"{reason}. Remove from the list"
+
+
+def names_accounts(attributes: Mapping[str, Any], path: Sequence[str | int]) -> bool:
+    """Return whether a key of a study file, given by its path, contains accounts: the panel, or values of usernames."""
+    if path[:1] == ("panel",):
+        return True
+    value: Any = attributes
+    for key in path[:3] if path[:1] == ("query",) else ():
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return isinstance(value, Mapping) and value is not attributes and value.get("field") == "username"
+
+
+def hide_values(message: str) -> str:
+    """Return a message about a value without the texts that it quotes, because logs may keep the message."""
+    return _QUOTED.sub("[not shown]", message)
 
 
 def stored_fields(fields: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

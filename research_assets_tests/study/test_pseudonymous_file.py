@@ -100,6 +100,38 @@ def test_dropped_fields_are_not_requested(find: Find) -> None:
     assert "display_name" in user_info("a", fields=None).fields
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("panel: {usernames: ['zoe.q, zoe.r']}", "panel.usernames.0"),
+        ("panel: {usernames: ['zoe q']}", "panel.usernames.0"),
+        ("panel: zoe", "panel"),
+        ("panel: {file: panel.txt}", "panel.file"),
+        ("query: {and: [{field: username, in: [zoe q, 'zoe!']}]}", "query.and.0.in.0"),
+    ],
+)
+def test_errors_about_accounts_do_not_quote_them(tmp_path: Path, line: str, key: str) -> None:
+    (tmp_path / "panel.txt").write_text("zoe q\n")
+    base = STUDY if "query" not in line else STUDY.partition("query")[0] + "pseudonymous: true\nusers: none\n"
+    with pytest.raises(StudyError) as caught:
+        read_study_file(write(tmp_path, base + line), today=TODAY)
+    assert [one.key.removeprefix("attributes.") for one in caught.value.issues] == [key]
+    assert "zoe" not in str(caught.value)
+    with pytest.raises(StudyError, match="zoe"):
+        read_study_file(write(tmp_path, (base + line).replace("true", "false")), today=TODAY)
+
+
+def test_notes_do_not_name_accounts(tmp_path: Path) -> None:
+    text = STUDY + "panel: {usernames: [Zoe.Q]}\n" + "title: t\n"
+    text = text.replace("eq: gardening", "in: [https://www.tiktok.com/tag/a, b]")
+    text = text.replace("  and:\n", "  and:\n    - {field: username, eq: ZOE}\n")
+    [study] = read_study_file(write(tmp_path, text), today=TODAY)
+    [note] = study.notes
+    assert "tag/a" in str(note)
+    [study] = read_study_file(write(tmp_path, text.replace("true", "false")), today=TODAY)
+    assert len(study.notes) == 3
+
+
 def test_other_studies_need_no_key(find: Find) -> None:
     spec = find(MINIMAL_STUDY + "pseudonymous: false\n", RESEARCH_QUOTA="5")
     assert (spec.pseudonymous, spec.pseudonyms, spec.fields) == (False, None, {})
