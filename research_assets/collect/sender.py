@@ -30,7 +30,7 @@ from research_assets.tiktok.errors import (
     UnitError,
     Unreachable,
 )
-from research_assets.tiktok.pseudonyms import Pseudonyms
+from research_assets.tiktok.pseudonyms import Pseudonyms, require_handles
 from research_assets.tiktok.requests import Request
 
 _LOGGER = safe_logger(__name__)
@@ -159,8 +159,10 @@ class RequestSender:
         error of `wait_for` is raised. Raise QuotaExhausted if the run, the ledger or the API has no request left, and
         the last ApiError if the retries are used up or the error is not retryable.
         """
-        if self._pseudonyms is not None:
-            # Raises UnknownPseudonym, before a request is reserved.
+        # Both raise UnknownPseudonym, before a request is reserved.
+        if self._pseudonyms is None:
+            require_handles(request)
+        else:
             self._pseudonyms.with_handles(request)
         failures: dict[type[ApiError], int] = {}
         endpoint = request.endpoint.name

@@ -19,7 +19,7 @@ from research_assets.tiktok import compliance
 from research_assets.tiktok.auth import TokenProvider
 from research_assets.tiktok.errors import ApiError, TokenRejected
 from research_assets.tiktok.pages import ResponsePage, decode_page
-from research_assets.tiktok.pseudonyms import Pseudonyms
+from research_assets.tiktok.pseudonyms import Pseudonyms, require_handles
 from research_assets.tiktok.redaction import Redactor
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse, HttpTransport
@@ -91,10 +91,13 @@ class Client:
     async def send(self, request: Request, pseudonyms: Pseudonyms | None = None) -> ResponsePage:
         """Send exactly one data request and return its page; fetches a token first if necessary. Raises ApiError.
 
-        With `pseudonyms`, the request names accounts by pseudonyms, and neither the page nor an error contains a handle
-        (raises UnknownPseudonym). After TokenRejected the client has dropped its token: reserve another request and
-        repeat once. An error whose `endpoint` is `token` is an error of the token call; the data request was not sent.
+        With `pseudonyms`, the request names accounts by pseudonyms, and neither page nor error contains a handle.
+        Raises UnknownPseudonym for a pseudonym whose handle is not known. After TokenRejected the client has dropped
+        its token: reserve another request and repeat once. An error whose `endpoint` is `token` is an error of the
+        token call; the data request was not sent.
         """
+        if pseudonyms is None:
+            require_handles(request)
         sent = request if pseudonyms is None else pseudonyms.with_handles(request)
         return await self._call(request, decode_page, pseudonyms, **_json(sent))
 

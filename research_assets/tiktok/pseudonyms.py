@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from research_assets.fields import ENTITIES
+from research_assets.fields import ENTITIES, Field
 from research_assets.tiktok.endpoints import Endpoint
 from research_assets.tiktok.identifiers import replace_identifiers
 from research_assets.tiktok.jsonline import JsonLine
@@ -38,6 +38,9 @@ REMOVED = "[removed]"
 _BYTES = 16
 _PLAIN_TEXT = re.compile(r"[\s\d.,:+-]*|true|false|null", re.IGNORECASE)
 _WORD = re.compile(r"[\w.]+")
+_NAME_LIKE = re.compile(r"\w[\w.]*[\d_.][\w.]*|[\d_][\w.]+")
+"""Words that `replace_identifiers` looks for without `@`: those that are no words of prose."""
+
 _MENTION = re.compile(r"@([\w.]*\w)")
 _PSEUDONYM = re.compile(PATTERN)
 
@@ -87,6 +90,12 @@ _MEMBERS = frozenset(
 )
 """Keys of the structures of records."""
 
+_FIELDS: Mapping[str, Mapping[str, Field]] = {
+    entity.name: {name: one for one in entity.fields for name in (one.name, *one.aliases)}
+    for entity in ENTITIES.values()
+}
+"""Fields of each entity, also by their aliases."""
+
 _ENVELOPE = frozenset({"data", "error"})
 _ERROR = frozenset({"code", "log_id", "http_status_code"})
 _PAGING = frozenset({"cursor", "has_more", "search_id"})
@@ -109,6 +118,21 @@ def fingerprint(key: bytes) -> str:
 def is_pseudonym(text: str) -> bool:
     """Return whether a text has the form of a pseudonym."""
     return _PSEUDONYM.fullmatch(text) is not None
+
+
+def require_handles(request: Request) -> None:
+    """Raise UnknownPseudonym if a request without a key names an account by a pseudonym.
+
+    The API would answer that there is no such account, which could be taken for its deletion.
+    """
+    body = request.body
+    conditions = [one for group in body.get("query", {}).values() for one in group if one["field_name"] == "username"]
+    for name in [body.get("username", ""), *(name for one in conditions for name in one["field_values"])]:
+        if is_pseudonym(name):
+            raise UnknownPseudonym(
+                f"The account {name} cannot be requested, because its handle is known only to the study that lists it, "
+                "with its key. No request was sent."
+            )
 
 
 class Pseudonyms:
@@ -238,9 +262,9 @@ class Pseudonyms:
         return frozenset(named | self._listed)
 
     def _record(self, endpoint: Endpoint, record: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-        entity = ENTITIES.get(endpoint.entity or "")
-        fields = {} if entity is None else {name: one for one in entity.fields for name in (one.name, *one.aliases)}
-        mentioned = [one for one in record.get("video_mention_list") or () if isinstance(one, str)]
+        fields = _FIELDS.get(endpoint.entity or "", {})
+        listed = record.get("video_mention_list")
+        mentioned = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
         clean = {}
         for key, value in record.items():
             field = fields.get(key)
@@ -256,7 +280,7 @@ class Pseudonyms:
                 case _:
                     # The key of an unknown field is reported; its value may be anything.
                     clean[key] = value if endpoint.flat and key in _PAGING else None
-        return self._keys(clean, _PAGING | fields.keys())
+        return self._keys(clean, fields if fields.keys() >= clean.keys() else _PAGING | fields.keys())
 
     def _handle(self, value: Any) -> Any:
         """Return the pseudonym of a handle. What is none, such as a list, becomes an empty value of its type."""
@@ -268,9 +292,10 @@ class Pseudonyms:
     def _texts(self, value: Any, name: str, names: frozenset[str], mentioned: Sequence[str]) -> Any:
         """Return a value with all its texts free of identifiers. `name` is the key that contains it."""
         if isinstance(value, str):
-            if _KEPT_MEMBERS.fullmatch(name):
+            # A word of letters is not replaced, because it may be one of prose.
+            if value.isalpha() or _KEPT_MEMBERS.fullmatch(name):
                 return value
-            words = {one.strip(".") for one in _WORD.findall(value)} if names else set()
+            words = {one.strip(".") for one in _NAME_LIKE.findall(value)}
             known = [word for word in words if fold_handle(word) in names]
             return replace_identifiers(value, self.of, [*known, *(one for one in mentioned if one in value)])
         if isinstance(value, list):

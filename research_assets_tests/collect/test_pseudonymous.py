@@ -22,7 +22,7 @@ from research_assets.clock import week_of
 from research_assets.collect.id_lists.reader import read_id_list
 from research_assets.collect.id_lists.rehydrate import publish_rehydrated, rehydrate_comments
 from research_assets.collect.id_lists.run import IdListTask, fetch_id_list
-from research_assets.compliance.forget import preview_removal, remove_items
+from research_assets.compliance.forget import preview_removal, remove_folder, remove_items
 from research_assets.planning.expected_units import write_expected_units, write_request_log
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
@@ -32,7 +32,7 @@ from research_assets.storage.replay import replay
 from research_assets.study.loader import find_studies
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.names import fold_handle
-from research_assets.tiktok.pseudonyms import PATTERN, Pseudonyms
+from research_assets.tiktok.pseudonyms import PATTERN, Pseudonyms, UnknownPseudonym
 from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days, error_response
 from research_assets_tests.collect.process_harness import CollectorProcess, kill_at_page, serve_harness
@@ -67,6 +67,7 @@ users: none
 PSEUDONYMOUS = "pseudonymous: true\n"
 MENTIONED = "stranger.77"
 PSEUDONYM = Pseudonyms(bytes.fromhex(KEY)).of
+PEOPLE = PSEUDONYM("nobody.listed")
 
 
 def settings_of(root: Path, **variables: str) -> Settings:
@@ -362,8 +363,13 @@ async def test_another_key_and_collecting_with_handles_are_refused(tmp_path: Pat
     with pytest.raises(PseudonymKeyError, match="cannot be collected with handles"):
         await harness.collect("videos", days(1), replace(specs["garden"], pseudonymous=False, pseudonyms=None))
     assert harness.requests_sent == sent
+    with pytest.raises(UnknownPseudonym):
+        await harness.collect("users", [week_of(harness.clock.now().date())], replace(specs["garden"], panel=(PEOPLE,)))
+    assert harness.requests_sent == sent
     # After its data is removed, a study may have another key.
-    assert pseudonymous(tmp_path / "studies", harness.settings)["garden"].panel == specs["garden"].panel
+    harness.ledger.close()
+    remove_folder(harness.settings, harness.clock.now, "garden")
+    assert pseudonymous(tmp_path / "studies", wrong)["garden"].panel != specs["garden"].panel
 
 
 async def test_study_with_handles_does_not_become_pseudonymous(tmp_path: Path) -> None:

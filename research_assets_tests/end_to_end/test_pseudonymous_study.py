@@ -1,6 +1,6 @@
 """Pseudonymous studies collected by the command, killed, resumed, built and exported: no file has a handle.
 
-The server repeats the handles that it was asked for in texts, in unknown fields and in errors. Searched are the data
+The server repeats the handles of each request in texts, in unknown fields and in errors. Searched are the data
 folder with Dagster's home, and everything that the commands print. Not here: that rows and joins equal those of a study
 with handles (see collect/test_pseudonymous.py).
 """

@@ -186,6 +186,12 @@ def test_key_file_may_be_a_link_only_out_of_the_data_folder(tmp_path: Path) -> N
         collection_key(settings_of(tmp_path, RESEARCH_PSEUDONYM_KEY_FILE=str(outside)))
 
 
+def test_study_file_in_the_data_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "studies", STUDY)
+    with pytest.raises(StudyError, match="the file is in the data folder"):
+        find_studies(settings_of(tmp_path, RESEARCH_PSEUDONYM_KEY=KEY), defs=tmp_path / "data" / "studies", today=TODAY)
+
+
 def test_key_of_the_environment_takes_precedence_over_the_file(tmp_path: Path) -> None:
     path = key_file(tmp_path / "keys" / "key", "ab" * 32 + "\n")
     file = settings_of(tmp_path, RESEARCH_PSEUDONYM_KEY_FILE=path)
