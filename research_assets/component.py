@@ -23,7 +23,7 @@ from research_assets.planning.inputs import read_observed_periods
 from research_assets.quota.server_time import server_clock_or_local
 from research_assets.settings import DEMO_STUDIES_DIR, Settings, data_settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
-from research_assets.study.loader import COMPONENT_TYPE, read_study_file
+from research_assets.study.loader import COMPONENT_TYPE, apply_settings, read_study_file
 from research_assets.study.model import StudyFile
 from research_assets.study.spec import StudySpec
 from research_assets.units.periods import ObservedPeriods
@@ -110,8 +110,9 @@ class Study(dg.Component):
             path for path in (context.path / "defs.yaml", context.path / "defs.yml", context.path) if path.is_file()
         )
         specs = {declared.spec.name: declared.spec for declared in read_study_file(file)}
+        settings = data_settings()
         spec = specs[getattr(attributes, "name", "")]
-        return cls.of(spec, data_settings())
+        return cls.of(apply_settings(spec, settings), settings)
 
     @classmethod
     def of(cls, spec: StudySpec, settings: Settings, periods: Mapping[str, ObservedPeriods] | None = None) -> "Study":

@@ -261,7 +261,16 @@ VARIABLES: dict[str, Variable] = {
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Interval between two ticks of the sensors (seconds)"
     ),
     "pseudonym_key_file": Variable(
-        "RESEARCH_PSEUDONYM_KEY_FILE", "", _optional_path, "File with the key for pseudonyms in exports"
+        "RESEARCH_PSEUDONYM_KEY_FILE",
+        "",
+        _optional_path,
+        "File with the key of pseudonyms; pseudonymous studies need one outside of the data folder",
+    ),
+    "pseudonym_key": Variable(
+        "RESEARCH_PSEUDONYM_KEY",
+        "",
+        _credential,
+        "Key of pseudonymous studies, at least 64 hexadecimal digits; takes precedence over the file",
     ),
     "warehouse_memory": Variable(
         "RESEARCH_WAREHOUSE_MEMORY",
@@ -304,9 +313,12 @@ VARIABLES: dict[str, Variable] = {
 """Environment variables, by the name of the attribute of `Settings`."""
 
 # An address of a webhook usually contains its password.
-_SECRETS = frozenset({"client_key", "client_secret", "alert_webhook"})
+_SECRETS = frozenset({"client_key", "client_secret", "alert_webhook", "pseudonym_key"})
 
 _PATHS = frozenset({"root", "studies", "pseudonym_key_file", "instance_home"})
+
+NOT_FOR_DBT = ("TIKTOK_", "DBT_", VARIABLES["pseudonym_key"].name)
+"""Beginnings of the names of variables that a build of the marts does not inherit: it needs no secret."""
 
 ENV_FILE = "RESEARCH_ENV_FILE"
 """Environment variable with the path of the `.env` file; default: `.env` in the home folder of the project."""
@@ -386,6 +398,7 @@ class Settings:
     username_batch: int
     comment_limit: int
     pseudonym_key_file: str
+    pseudonym_key: str = field(repr=False)
     max_clock_offset: float
     sensor_interval: int
     warehouse_memory: str
@@ -572,8 +585,8 @@ class Settings:
         return self.root / "exports"
 
     @property
-    def pseudonym_key(self) -> Path:
-        """File of the key for pseudonyms, outside the folder of the exports."""
+    def export_key(self) -> Path:
+        """File of the key for pseudonyms in exports, outside the folder of the exports."""
         named = self.pseudonym_key_file
         return Path(named) if named else self.state / "keys" / "pseudonyms.key"
 

@@ -110,7 +110,7 @@ def test_relative_paths_count_from_the_file_that_names_them(env_file: Path, monk
         settings = Settings.from_env()
         roots.add(settings.root)
         assert settings.studies == (lab / "a", lab.parent / "b")
-        assert settings.pseudonym_key == lab / "keys" / "one"
+        assert settings.export_key == lab / "keys" / "one"
         # Dagster's `dg` copies the file into the environment.
         monkeypatch.setenv("RESEARCH_DATA", "data")
     assert roots == {lab / "data"}

@@ -135,7 +135,7 @@ def test_text_that_is_no_path_of_this_system_is_no_relative_path(name: str, path
 
 
 @pytest.mark.parametrize("text", ["a b", "a\nb", '"a"', "\u201ca\u201d", "a\u200b", "\ufeffa", "a\u00a0b"])
-@pytest.mark.parametrize("name", ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"])
+@pytest.mark.parametrize("name", ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET", "RESEARCH_PSEUDONYM_KEY"])
 def test_credential_with_a_character_of_no_credential_is_an_error_that_does_not_show_it(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} cannot be used: must contain no blank") as caught:
         Settings.from_env({name: f"s3cret{text}"})
@@ -151,7 +151,7 @@ def test_relative_paths_of_the_environment_count_from_the_current_folder(
     monkeypatch.chdir("/")
     assert settings.root == tmp_path / "b"
     assert settings.studies == (tmp_path / "c", Path.home() / "d")
-    assert settings.pseudonym_key == tmp_path / "e"
+    assert settings.export_key == tmp_path / "e"
     # A child process may have another current folder.
     child = Settings.from_env(child_environment(settings))
     assert child == replace(settings, instance_home=settings.dagster_home)

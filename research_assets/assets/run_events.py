@@ -36,6 +36,7 @@ from research_assets.text import log_text, markdown_text
 from research_assets.tiktok.connection import ConnectionSettingsError
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FatalError, RetryableError
+from research_assets.tiktok.pseudonyms import UnknownPseudonym
 from research_assets.units.coverage import SETTLED, Attempt, count_states, read_unit_status, worst_state
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 from research_assets.units.periods import period_length
@@ -50,6 +51,7 @@ _NOT_RETRYABLE = (
     ClocksDiffer,
     FatalError,
     RetryableError,
+    UnknownPseudonym,
 )
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""

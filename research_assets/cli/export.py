@@ -93,4 +93,4 @@ def _show(console: "Console", export: "Export", settings: "Settings") -> None:
         console.print(f"\nSkipped: {', '.join(names)}\n  Reason: {reason}.")
     console.print(f"\nExported to {export.folder}; see its README.md.")
     if export.request.pseudonymous:
-        console.print(f"Pseudonym key: {settings.pseudonym_key}.\nKeep a copy of it outside of all exports.")
+        console.print(f"Pseudonym key: {settings.export_key}.\nKeep a copy of it outside of all exports.")

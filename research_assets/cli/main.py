@@ -57,6 +57,7 @@ KNOWN_ERRORS = (
     "research_assets.study.panel:PanelError",
     "research_assets.study.draft:DraftError",
     "research_assets.tiktok.errors:ApiError",
+    "research_assets.tiktok.pseudonyms:UnknownPseudonym",
     "research_assets.tiktok.connection:ConnectionSettingsError",
     "research_assets.storage.captures:CaptureError",
     "research_assets.storage.raw_digests:DamagedRawFile",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from research_assets.collect.id_lists.reader import IdList
     from research_assets.settings import Settings
+    from research_assets.tiktok.pseudonyms import Pseudonyms
 
 
 @click.command("rehydrate")
@@ -26,8 +27,21 @@ if TYPE_CHECKING:
 @click.option(
     "--ids-are-exact", is_flag=True, help="Accept ids that end in zeros as rounded ids do. Default: refuse them."
 )
+@click.option(
+    "--pseudonymous",
+    is_flag=True,
+    help="Store keyed pseudonyms instead of handles, as a pseudonymous study does. Needs its key.",
+)
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
-def command(file: Path, column: str | None, name: str | None, comments: bool, ids_are_exact: bool, yes: bool) -> None:
+def command(
+    file: Path,
+    column: str | None,
+    name: str | None,
+    comments: bool,
+    ids_are_exact: bool,
+    pseudonymous: bool,
+    yes: bool,
+) -> None:
     """Fetch the videos listed in FILE and report the ids that the API no longer returns.
 
     FILE is the ids.csv of an export, any CSV file with ids or links, TikTok's data download (zip, JSON or text), or a
@@ -47,8 +61,10 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
     from research_assets.collect.id_lists.run import IdListTask
     from research_assets.compliance.audit_log import record_command
     from research_assets.planning.messages import pluralize
+    from research_assets.storage.pseudonym_keys import collection_key
     from research_assets.storage.withdrawals import read_withdrawn
     from research_assets.study.loader import load_studies
+    from research_assets.tiktok.pseudonyms import Pseudonyms
 
     console = Terminal()
     now = SystemClock().now()
@@ -58,6 +74,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
         raise IdListError(f"{file} lists comments only. No request was sent. Add --comments.")
     with api_settings(real_ids=True) as settings:
         announce_simulation(settings)
+        pseudonyms = Pseudonyms(collection_key(settings)) if pseudonymous else None
         listed, n_withdrawn = leave_out_withdrawn(listed, read_withdrawn(settings.state))
         print_list(console, listed)
         if n_withdrawn:
@@ -82,7 +99,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
             console.print(
                 f"Already collected: {pluralize(len(listed.videos) - len(remaining), 'video')}, not requested again."
             )
-        task = IdListTask("rehydrate", study, remaining, settings.captures)
+        task = IdListTask("rehydrate", study, remaining, settings.captures, pseudonyms=pseudonyms)
         record_command(settings, f"rehydrate {study}", now)
         confirm_cost(console, settings, task, now.date(), yes, extra_requests=len(listed.comments) if comments else 0)
         result = run_id_list(
@@ -93,7 +110,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
         )
         result.progress.states |= {one.id: "returned" for one in listed.videos if one.id in collected}
         if comments and listed.comments and not result.n_remaining:
-            _fetch_comments(console, settings, study, listed)
+            _fetch_comments(console, settings, study, listed, pseudonyms)
         folder = settings.rehydrated / study
     table = Table("month", box=None, pad_edge=False)
     for heading in ("listed", "rehydrated", "not returned", "not checked"):
@@ -110,7 +127,9 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
         console.print(f"The raw tables contain the rows as the study {study}.\nMaterialize the marts to include them.")
 
 
-def _fetch_comments(console: "Console", settings: "Settings", name: str, listed: "IdList") -> None:
+def _fetch_comments(
+    console: "Console", settings: "Settings", name: str, listed: "IdList", pseudonyms: "Pseudonyms | None"
+) -> None:
     """Fetch the comments, and print how many of the listed ones the API returned."""
     import asyncio
 
@@ -119,7 +138,7 @@ def _fetch_comments(console: "Console", settings: "Settings", name: str, listed:
 
     async def fetch() -> RehydratedComments:
         async with CollectorResource(settings).open() as context:
-            return await rehydrate_comments(name, listed.comments, context)
+            return await rehydrate_comments(name, listed.comments, context, pseudonyms)
 
     with console.status("Fetching comments ..."):
         found = asyncio.run(fetch())

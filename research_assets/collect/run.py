@@ -31,6 +31,7 @@ from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import describe_left_out, leave_out_accounts
+from research_assets.study.pseudonymous import require_pseudonyms
 from research_assets.text import safe_logger
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, is_waiting, read_unit_status
@@ -51,6 +52,7 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
     collects a partition), and errors that are final for all units.
     """
     settings = context.settings
+    require_pseudonyms(task.study)
     task = replace(task, study=leave_out_accounts(task.study, read_withdrawn(settings.state)))
     errors = recover_unpublished(settings.captures, settings.raw, task.entity, task.study.name)
     if ENTITIES[task.entity].time_axis == "observation":
@@ -138,7 +140,7 @@ async def _collect_lists(
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     settings, study, pool = context.settings, task.study, BY_ENTITY[task.entity].pool
     with lock_partitions(settings.state, study.name, task.entity, task.partitions):
-        run = RunState(study.name, task.entity, pool, context, budget=task.budget)
+        run = RunState(study.name, task.entity, pool, context, budget=task.budget, pseudonyms=study.pseudonyms)
         inputs = ListInputs(task, context)
         if inputs.is_observation:
             close_past_periods(task, context)

@@ -31,6 +31,7 @@ from research_assets.tiktok.errors import (
     UnitError,
     Unreachable,
 )
+from research_assets.tiktok.pseudonyms import Pseudonyms, require_handles
 from research_assets.tiktok.requests import Request
 
 _LOGGER = safe_logger(__name__)
@@ -120,9 +121,13 @@ class RequestSender:
         rate: float,
         concurrency: int,
         budget: RequestBudget | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
-        """`budget` limits the requests of the run; None for what the pool has left."""
-        self._client = client
+        """`budget` limits the requests of the run; None for what the pool has left.
+
+        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors.
+        """
+        self._client, self._pseudonyms = client, pseudonyms
         self._ledger = ledger
         self._clock = clock
         self._budget = budget
@@ -157,10 +162,15 @@ class RequestSender:
         error of `wait_for` is raised. Raise QuotaExhausted if the run, the ledger or the API has no request left, and
         the last ApiError if the retries are used up or the error is not retryable.
         """
+        # Both raise UnknownPseudonym, before a request is reserved.
+        if self._pseudonyms is None:
+            require_handles(request)
+        else:
+            self._pseudonyms.with_handles(request)
         return await self.send_call(
             request,
             context,
-            lambda: self._client.send(request),
+            lambda: self._client.send(request, self._pseudonyms),
             on_failure,
             max_attempts=max_attempts,
             wait_for=wait_for,

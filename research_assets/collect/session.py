@@ -9,6 +9,7 @@ Not here: what an error means for a unit (see resolution.py, search/conclude.py,
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from research_assets.collect.resolution import Action, resolve
@@ -16,10 +17,12 @@ from research_assets.collect.sender import RequestContext, RequestSender, summar
 from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress, StopCondition
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
+from research_assets.storage.pseudonym_keys import record_key
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.storage.withheld import withhold
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.errors import ApiError, RateLimited, RetryableError
+from research_assets.tiktok.pseudonyms import Pseudonyms
 from research_assets.tiktok.requests import Request
 from research_assets.units.coverage import join_sentences
 
@@ -59,12 +62,27 @@ class RunState:
     """
 
     def __init__(
-        self, study: str, entity: str, pool: str, context: CollectorContext, *, budget: RequestBudget | None = None
+        self,
+        study: str,
+        entity: str,
+        pool: str,
+        context: CollectorContext,
+        *,
+        budget: RequestBudget | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
-        """`budget` limits the requests of the run; None for what the pool has left."""
+        """`budget` limits the requests of the run; None for what the pool has left.
+
+        With `pseudonyms` no handle gets past the sender. Raise PseudonymKeyError if the study has data with another key
+        or with handles; the key of the first run is recorded.
+        """
         settings = context.settings
         self.study, self.entity, self.pool, self.context = study, entity, pool, context
+        record_key(settings, study, pseudonyms.fingerprint if pseudonyms else None, context.clock.now())
         self.withdrawn = read_withdrawn(settings.state)
+        if pseudonyms is not None:
+            pseudonyms = pseudonyms.watching(self.withdrawn.has_account)
+            self.withdrawn = replace(self.withdrawn, pseudonyms=pseudonyms.withdrawn)
         self.sender = RequestSender(
             context.client,
             context.ledger,
@@ -72,6 +90,7 @@ class RunState:
             rate=settings.rate_limit,
             concurrency=settings.concurrency,
             budget=budget,
+            pseudonyms=pseudonyms,
         )
         self.stop: StopCondition | None = None
         self.backfill_stop: StopCondition | None = None

@@ -28,17 +28,17 @@ _ANY_WORD = frozenset({"reason", "examples", "unit", "mentions"})
 class _PseudonymousWithdrawn(Withdrawn):
     """Withdrawn items of a removal with their pseudonyms, which are all of accounts or all of profiles."""
 
-    pseudonyms: frozenset[str] = frozenset()
+    exported: frozenset[str] = frozenset()
 
     def has_account(self, handle: object) -> bool:
         return handle in self.known_everywhere or Withdrawn.has_account(self, handle)
 
     def has_profile(self, handle: object) -> bool:
-        return handle in self.pseudonyms or Withdrawn.has_profile(self, handle)
+        return handle in self.exported or Withdrawn.has_profile(self, handle)
 
     @property
     def known_everywhere(self) -> frozenset[str]:
-        return frozenset() if self.profiles else self.pseudonyms
+        return frozenset() if self.profiles else self.exported
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def export_cleaner(withdrawn: Withdrawn, pseudonyms: Collection[str]) -> Cleaner
             withdrawn.accounts,
             withdrawn.key,
             profiles=withdrawn.profiles,
-            pseudonyms=frozenset(pseudonyms),
+            exported=frozenset(pseudonyms),
         )
     )
 

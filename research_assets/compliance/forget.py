@@ -96,7 +96,7 @@ def preview_removal(
         withdrawn = Withdrawn(
             selection.videos,
             selection.comments,
-            frozenset(hash_handle(key, handle) for handle in selection.handles),
+            frozenset(hash_handle(key, handle) for handle in selection.handles | selection.pseudonyms),
             key,
         )
         plan = _new_plan(settings, selection, key, now)
@@ -205,7 +205,11 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
         path=state / RECEIPTS / f"{plan.receipt}.json",
         started_at=plan.started_at,
         ended_at=now(),
-        items={kind: kinds.count(kind) for kind in ("account", "video", "comment") if kind in kinds}
+        items={
+            kind: kinds.count(kind) - (plan.n_pseudonyms if kind == "account" else 0)
+            for kind in ("account", "video", "comment")
+            if kind in kinds
+        }
         | ({"comment with them": len(plan.comments)} if plan.comments else {}),
         counts=removal.counts,
         exports=tuple(dict.fromkeys((*plan.removed_exports, *removal.exports))),
@@ -242,7 +246,7 @@ def _new_plan(
     settings: Settings, selection: Selection, key: bytes, now: datetime, found_by: FoundBy = "forgotten"
 ) -> Plan:
     items: list[tuple[Kind, int | str]] = [
-        *(("account", hash_handle(key, handle)) for handle in sorted(selection.handles)),
+        *(("account", hash_handle(key, handle)) for handle in sorted(selection.handles | selection.pseudonyms)),
         *(("video", video) for video in sorted(selection.videos)),
         *(("comment", comment) for comment in sorted(selection.comments)),
     ]
@@ -251,19 +255,20 @@ def _new_plan(
         started_at=now,
         items=[{"kind": kind, "id": identifier, "found_by": found_by} for kind, identifier in items],
         comments=sorted(selection.comments_with_them),
+        n_pseudonyms=len(selection.pseudonyms),
         pseudonyms=_pseudonyms(settings, selection),
     )
 
 
 def _pseudonyms(settings: Settings, selection: Selection) -> list[str]:
     """Return the pseudonyms of the items in exports; none if the project has no key, so no export with pseudonyms."""
-    path = settings.pseudonym_key
+    path = settings.export_key
     if not path.exists() or not path.stat().st_size:
         return []
     pseudonym = make_pseudonymizer(load_pseudonym_key(path))
     return sorted(
         [
-            *(pseudonym("user", handle) for handle in selection.handles),
+            *(pseudonym("user", handle) for handle in selection.handles | selection.pseudonyms),
             *(pseudonym("video", str(video)) for video in selection.videos),
             *(pseudonym("comment", str(one)) for one in selection.comments | selection.comments_with_them),
         ]

@@ -21,10 +21,11 @@ class Plan:
     """A removal in progress, as it is stored in `state/removal.json`, without any handle.
 
     `comments` are the comments that go with withdrawn videos and comments, `pseudonyms` those of all items, by which
-    pseudonymous exports are found. `captures` are the captures whose raw files must be built again, and `rebuild` is
-    true if the warehouse must. `counts` are the files done so far, by kind and action. `study` is set if all files of a
-    study go instead of items (see whole_folders.py). `studies` are those whose captures change, whose reports go with
-    them. `rewritten_exports` are the exports whose rewriting has begun.
+    pseudonymous exports are found; `n_pseudonyms` of the accounts in `items` are pseudonyms of others. `captures` are
+    the captures whose raw files must be built again, and `rebuild` is true if the warehouse must. `counts` are the
+    files done so far, by kind and action. `study` is set if all files of a study go instead of items (see
+    whole_folders.py). `studies` are those whose captures change, whose reports go with them. `rewritten_exports` are
+    the exports whose rewriting has begun.
     """
 
     receipt: str
@@ -32,6 +33,7 @@ class Plan:
     items: list[dict[str, Any]]
     comments: list[int] = field(default_factory=list)
     pseudonyms: list[str] = field(default_factory=list)
+    n_pseudonyms: int = 0
     captures: list[str] = field(default_factory=list)
     rebuild: bool = False
     study: str = ""

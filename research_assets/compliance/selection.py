@@ -12,9 +12,11 @@ from typing import Any
 
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
+from research_assets.storage.pseudonym_keys import matching_key
 from research_assets.storage.raw_reader import RawTables
 from research_assets.storage.withheld import records_of
 from research_assets.tiktok.ids import parse_id
+from research_assets.tiktok.pseudonyms import Pseudonyms, is_pseudonym
 
 VIDEO_ENTITIES = ("videos", "liked_videos", "reposted_videos", "pinned_videos")
 """Entities whose records are videos."""
@@ -24,12 +26,13 @@ VIDEO_ENTITIES = ("videos", "liked_videos", "reposted_videos", "pinned_videos")
 class Selection:
     """Items to remove: handles in lower case, ids of videos (also those of the accounts), and ids of comments.
 
-    `comments_with_them` are the comments of the videos and the replies to comments. They are not withdrawn themselves,
-    because their video or comment is.
-    With `only_profiles`, the profiles and lists of the accounts go and their videos stay.
+    `pseudonyms` are those of the handles in pseudonymous studies. `comments_with_them` are the comments of the videos
+    and the replies to comments. They are not withdrawn themselves, because their video or comment is. With
+    `only_profiles`, the profiles and lists of the accounts go and their videos stay.
     """
 
     handles: frozenset[str] = frozenset()
+    pseudonyms: frozenset[str] = frozenset()
     videos: frozenset[int] = frozenset()
     comments: frozenset[int] = frozenset()
     comments_with_them: frozenset[int] = frozenset()
@@ -44,13 +47,26 @@ def select_items(
     comments: Iterable[int] = (),
     only_profiles: bool = False,
 ) -> Selection:
-    """Return the named items with those that go with them."""
+    """Return the named items with those that go with them.
+
+    A handle is also found under its pseudonym, and an account may be named by it. Raises PseudonymKeyError if there are
+    pseudonymous data, and their key is missing or another one.
+    """
     folded = frozenset(handle.casefold() for handle in handles)
+    pseudonyms = _pseudonyms_of(settings, folded)
     all_videos, all_comments = set(videos), frozenset(comments)
     if folded and not only_profiles:
-        all_videos |= set(_videos_of(settings, folded))
+        all_videos |= set(_videos_of(settings, folded | pseudonyms))
     with_them = _comments_with(settings, all_videos, all_comments) if all_videos or all_comments else set[int]()
-    return Selection(folded, frozenset(all_videos), all_comments, frozenset(with_them) - all_comments, only_profiles)
+    with_them -= all_comments
+    return Selection(folded, pseudonyms, frozenset(all_videos), all_comments, frozenset(with_them), only_profiles)
+
+
+def _pseudonyms_of(settings: Settings, handles: frozenset[str]) -> frozenset[str]:
+    """Return the pseudonyms of handles in pseudonymous studies, as far as the handles are none themselves."""
+    named = [handle for handle in handles if not is_pseudonym(handle)]
+    key = matching_key(settings) if named else None
+    return frozenset(map(Pseudonyms(key).of, named)) if key is not None else frozenset()
 
 
 def capture_files(captures: Path, entities: Iterable[str] = ("*",)) -> list[Path]:

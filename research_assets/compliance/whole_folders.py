@@ -18,6 +18,7 @@ from research_assets.compliance.verification.planning import cancel_tasks
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder
+from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
 from research_assets.storage.withheld import REMOVED
 
@@ -57,6 +58,7 @@ class FolderRemoval:
         if self._apply:
             drop_unknown(settings, apply=True)
             cancel_tasks(settings, self._now)
+        self._remove("key records", record_path(settings, study))
         # The codebook has examples of all studies. The next report writes it again.
         for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)

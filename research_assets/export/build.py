@@ -70,7 +70,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
-    key = load_or_create_key(settings.pseudonym_key) if request.pseudonymous else None
+    key = load_or_create_key(settings.export_key) if request.pseudonymous else None
     files.private_folder(settings.exports)
     _remove_stale_builds(settings, now)
     folder = _unused_folder(settings.exports / f"{request.folder_name}-{now:%Y%m%dT%H%M%SZ}")

@@ -2,11 +2,10 @@
 
 A pseudonym is the HMAC-SHA256 of kind and value, cut to 80 bits. It can be neither computed nor reversed without the
 key. The key is in a separate file, is created at the first use, and is never written to an export, log or error.
-Not here: which columns get a pseudonym (see treatment.py), what is found in texts (see identifiers.py).
+Not here: which columns get a pseudonym (see treatment.py), what is found in texts (see tiktok/identifiers.py).
 """
 
 import hashlib
-import hmac
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -16,11 +15,12 @@ from string import ascii_lowercase, ascii_uppercase
 
 import duckdb
 
-from research_assets.export.identifiers import replace_identifiers
 from research_assets.export.request import ExportError
 from research_assets.storage import files
+from research_assets.storage.pseudonym_keys import KEY_BYTES, read_key_file
+from research_assets.tiktok.identifiers import replace_identifiers
+from research_assets.tiktok.pseudonyms import keyed_digest
 
-KEY_BYTES = 32
 _HEX = 20
 """Hexadecimal digits of a pseudonym. Two of 100 million values have the same with a probability of 1 in 240 million."""
 
@@ -39,18 +39,13 @@ def load_or_create_key(path: Path) -> bytes:
     """
     if not path.exists() or not path.stat().st_size:
         _create_key(path)
-    if path.stat().st_mode & 0o077:
-        raise ExportError(f"The key {path} can be read by other users. Nothing was exported. Run: chmod 600 {path}")
     try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except ValueError:
-        key = b""
-    if len(key) < KEY_BYTES:
+        return read_key_file(path)
+    except ValueError as error:
         raise ExportError(
-            f"The file {path} contains no key of {KEY_BYTES * 2} hexadecimal digits. Nothing was exported. Restore the "
-            "key of earlier exports, or delete the file to create a new key."
-        )
-    return key
+            f"The key {path} {error}. Nothing was exported. If the key is damaged, restore that of earlier exports, or "
+            "delete the file to create a new one."
+        ) from None
 
 
 def _create_key(path: Path) -> None:
@@ -75,8 +70,7 @@ def make_pseudonymizer(key: bytes) -> Pseudonym:
 
     def pseudonym(kind: str, value: str) -> str:
         folded = value.translate(_LOWER) if kind == "user" else value
-        digest = hmac.digest(key, f"{kind}\0{folded}".encode(), "sha256")
-        return f"{kind}_{digest.hex()[:_HEX]}"
+        return f"{kind}_{keyed_digest(key, kind, folded).hex()[:_HEX]}"
 
     return pseudonym
 

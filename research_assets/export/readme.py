@@ -203,6 +203,13 @@ def _queries(specs: Sequence[StudySpec], scrub: Scrub | None) -> Iterator[str]:
             f"Comments: {videos}; replies: {rule.replies}. Profiles: {spec.users.who}. "
             f"Lists of accounts: {panel}. Profiles and lists are observed {spec.observe}."
         )
+        if spec.pseudonymous:
+            yield (
+                f"The study `{spec.name}` was collected without handles: the stored accounts are keyed pseudonyms "
+                "(`p_…`), display names and profile texts were not requested, and identifiers in texts were replaced "
+                "before they "
+                "were stored." + (" The pseudonyms of this export replace the stored ones." if scrub else "")
+            )
 
 
 def _redacted(query: Mapping[str, Any], scrub: Scrub) -> dict[str, list[dict[str, Any]]]:

@@ -13,8 +13,7 @@ Not here: what is removed from an answer (see withheld.py) and from the files (s
 import hashlib
 import hmac
 import secrets
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ import orjson
 
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
 from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.tiktok.names import fold_handle
 
 Kind = Literal["video", "comment", "account"]
 FoundBy = Literal["forgotten", "compliance", "lookup"]
@@ -59,7 +59,8 @@ class Withdrawn:
     """The withdrawn items: ids of videos and comments, and keyed hashes of handles with their key.
 
     Of the accounts in `profiles`, only the profile and the lists go; only the removal that withdraws them has them.
-    `n_damaged` is the number of lines of the log that cannot be read.
+    `pseudonyms` are those of withdrawn accounts that a pseudonymous study has met in this run. `n_damaged` is the
+    number of lines of the log that cannot be read.
     """
 
     videos: frozenset[int] = frozenset()
@@ -68,6 +69,7 @@ class Withdrawn:
     key: bytes = b""
     n_damaged: int = 0
     profiles: frozenset[str] = frozenset()
+    pseudonyms: Set[str] = frozenset()
     _remembered: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __bool__(self) -> bool:
@@ -75,15 +77,18 @@ class Withdrawn:
         return bool(self.videos or self.comments or self.accounts or self.profiles)
 
     def has_account(self, handle: object) -> bool:
-        """Return whether a value is the handle of a withdrawn account, in any spelling."""
-        return bool(self.accounts) and self._hash(handle) in self.accounts
+        """Return whether a value is the handle of a withdrawn account, in any spelling, or a pseudonym of one."""
+        return bool(self.accounts) and (self._is_pseudonym(handle) or self._hash(handle) in self.accounts)
 
     def has_profile(self, handle: object) -> bool:
         """Return whether a value is the handle of an account whose profile and lists are withdrawn, in any spelling."""
         if not self.accounts and not self.profiles:
             return False
         known = self._hash(handle)
-        return known in self.accounts or known in self.profiles
+        return self._is_pseudonym(handle) or known in self.accounts or known in self.profiles
+
+    def _is_pseudonym(self, handle: object) -> bool:
+        return isinstance(handle, str) and handle in self.pseudonyms
 
     def _hash(self, handle: object) -> str:
         """Return the keyed hash of a handle, empty if the value is none."""
@@ -109,8 +114,7 @@ def key_path(state: Path) -> Path:
 
 def hash_handle(key: bytes, handle: str) -> str:
     """Return the keyed hash of a handle; its case and a leading `@` are ignored."""
-    folded = unicodedata.normalize("NFKC", handle).strip().lstrip("@").casefold()
-    return hmac.digest(key, folded.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return hmac.digest(key, fold_handle(handle).encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def load_or_create_key(state: Path) -> bytes:

@@ -9,7 +9,8 @@ records keep every byte, unless they mention a withdrawn account or item. What g
 - of an account whose profile is withdrawn (see withdrawals.py): the same, and its lists of likes, reposts and pins, but
   nothing else: neither its videos nor mentions;
 - in other records: `@handle` in texts and links becomes `[withdrawn]`, entries of lists of mentions go, and ids of
-  withdrawn items in texts become `[withdrawn]`. A handle without `@` in prose remains, because it may be a word.
+  withdrawn items in texts become `[withdrawn]`. A handle without `@` in prose remains, because it may be a word; a
+  pseudonym (see tiktok/pseudonyms.py) is none and becomes `[withdrawn]` as well.
 
 Not here: what is withdrawn (see withdrawals.py), which files are rewritten (see compliance/).
 """
@@ -25,12 +26,14 @@ import orjson
 
 from research_assets.storage.withdrawals import Withdrawn
 from research_assets.tiktok.endpoints import BY_ENTITY, Endpoint
+from research_assets.tiktok.pseudonyms import PATTERN, PREFIX
 
 REMOVED = "[withdrawn]"
 """Text in place of a mention, a name or an id in a text."""
 
 _MENTION = re.compile(r"@([\w.]+)")
 _ID = re.compile(r"(?<!\d)\d{15,20}(?!\d)")
+_PSEUDONYM = re.compile(rf"(?<!\w){PATTERN}(?!\w)")
 _WORD = re.compile(r"[\w.]+")
 _ID_LISTS = frozenset({"seen", "returned", "absent", "unanswered"})
 """Lists of ids (or handles) in events, from which withdrawn ones are removed."""
@@ -61,9 +64,11 @@ class Cleaner:
     withdrawn: Withdrawn
 
     def text(self, text: str) -> str:
-        """Return a text without mentions of withdrawn accounts and ids of withdrawn items."""
+        """Return a text without mentions of withdrawn accounts, pseudonyms of them, and ids of withdrawn items."""
         if "@" in text:
             text = _MENTION.sub(self._mention, text)
+        if PREFIX in text:
+            text = _PSEUDONYM.sub(lambda found: REMOVED if self.withdrawn.has_account(found[0]) else found[0], text)
         return _ID.sub(lambda found: REMOVED if self.is_id(found[0]) else found[0], text)
 
     def message(self, text: str, *, words: bool = True) -> str:

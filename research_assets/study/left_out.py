@@ -20,7 +20,7 @@ def leave_out_accounts(study: StudySpec, withdrawn: Withdrawn) -> StudySpec:
     """
     if not withdrawn.accounts:
         return study
-    names = {name.casefold() for name in (*study.panel, *_query_names(study.query)) if withdrawn.has_account(name)}
+    names = {name.casefold() for name in (*study.panel, *query_names(study.query)) if withdrawn.has_account(name)}
     if not names:
         return study
     query: dict[str, tuple[_Condition, ...]] = {}
@@ -44,7 +44,8 @@ def describe_left_out(study: StudySpec) -> str:
     return f"{study.name}: {number} left out, because of a request for erasure.{rest}"
 
 
-def _query_names(query: QueryGroups) -> list[str]:
+def query_names(query: QueryGroups) -> list[str]:
+    """Return the accounts in the conditions of a query."""
     return [
         value
         for conditions in query.values()

@@ -19,9 +19,11 @@ from pydantic import ValidationError
 
 from research_assets.clock import SystemClock
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
+from research_assets.storage.pseudonym_keys import PseudonymKeyError
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import leave_out_accounts
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
+from research_assets.study.pseudonymous import hide_values, names_accounts, pseudonymize
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
 from research_assets.text_files import TextFileError, decode_text
@@ -88,6 +90,9 @@ _SCALAR_TAGS = frozenset({"str", "int", "float", "bool", "null", "merge", "value
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,40}")
 _DECIMAL = re.compile("-?(?:0|[1-9][0-9]{0,20})[.][0-9]{1,40}")
+_TRUTH_VALUE = ("attributes", "pseudonymous")
+"""The only key whose value is true or false; elsewhere such a word is a text or an error."""
+
 _TEMPLATES = ("{{", "{%", "{#")
 _COMMENT = re.compile(r"[ \t]*(#[^\s,\]}]*)")
 _HASHTAG_AFTER_VALUE = re.compile(r"[ \t]+(#[^\s#][^\n]*)")
@@ -205,6 +210,8 @@ class _Document:
                 return int(text)
             case "float" if _is_plain_decimal(text):
                 return float(text)
+            case "bool" if path == _TRUTH_VALUE and text in ("true", "false"):
+                return text == "true"
         scalar = PlainScalar(text)
         scalar.reading = self._reading(node)
         return scalar
@@ -293,7 +300,24 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
 
 
 def _read_document(document: _Document, today: date, studies_only: bool) -> DeclaredStudy | None:
-    """Return the study of a document; None if it declares another component or has an error."""
+    """Return the study of a document; None if it declares another component or has an error.
+
+    Nothing that is said about a pseudonymous study quotes its accounts.
+    """
+    study = _read_study(document, today, studies_only)
+    attributes = document.value.get("attributes") if isinstance(document.value, dict) else None
+    if not isinstance(attributes, dict) or attributes.get("pseudonymous") is not True:
+        return study
+    accounts = {".".join(map(str, path)) for path in document.lines if names_accounts(attributes, path[1:])}
+    document.issues = [
+        replace(one, message=hide_values(one.message)) if one.key in accounts else one for one in document.issues
+    ]
+    if study is None:
+        return None
+    return replace(study, notes=tuple(one for one in study.notes if one.key not in accounts))
+
+
+def _read_study(document: _Document, today: date, studies_only: bool) -> DeclaredStudy | None:
     value = document.value
     component_type = value.get("type") if isinstance(value, dict) else None
     if component_type != COMPONENT_TYPE:
@@ -434,7 +458,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def find_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[DeclaredStudy]:
     """Return every study of the installation's own folder and of the folders in `settings.studies`, sorted by name.
 
-    `defs` replaces the own folder. Withdrawn accounts are left out (see left_out.py).
+    `defs` replaces the own folder. Withdrawn accounts are left out (see left_out.py), and a pseudonymous study names
+    accounts by pseudonyms (see pseudonymous.py).
     Raise StudyError with every error of all files, including two studies with one name.
     """
     issues: list[StudyIssue] = []
@@ -459,12 +484,38 @@ def find_studies(settings: Settings, *, defs: Path | None = None, today: date | 
         if one.spec.name == other.spec.name:
             message = f"the name {one.spec.name!r} is already used in {one.file}:{one.line}; choose another name"
             issues.append(StudyIssue(other.file, other.line, "attributes.name", message))
-    withdrawn = read_withdrawn(settings.state)
-    studies = [replace(study, spec=leave_out_accounts(study.spec, withdrawn)) for study in studies]
+    studies = [loaded for study in studies if (loaded := _with_settings(study, settings, issues)) is not None]
     if issues:
         invalid = {(issue.file, issue.line) for issue in issues}
         raise StudyError(issues, [study.spec for study in studies if (study.file, study.line) not in invalid])
     return studies
+
+
+def _with_settings(study: DeclaredStudy, settings: Settings, issues: list[StudyIssue]) -> DeclaredStudy | None:
+    """Return a study as it is collected: without withdrawn accounts, and with pseudonyms if it is pseudonymous.
+
+    Add an issue and return None if the key of its pseudonyms cannot be used.
+    """
+    root = settings.root.resolve()
+    if study.spec.pseudonymous and study.file.is_relative_to(root):
+        message = f"the file is in the data folder {root}, which would have its handles. Move it out of that folder"
+        issues.append(StudyIssue(study.file, study.line, "attributes.pseudonymous", message))
+        return None
+    try:
+        return replace(study, spec=apply_settings(study.spec, settings))
+    except PseudonymKeyError as error:
+        issues.append(StudyIssue(study.file, study.line, "attributes.pseudonymous", str(error)))
+        return None
+
+
+def apply_settings(study: StudySpec, settings: Settings) -> StudySpec:
+    """Return a study without withdrawn accounts, and with pseudonyms if it is pseudonymous.
+
+    Raises PseudonymKeyError, see `pseudonymize`.
+    """
+    withdrawn = read_withdrawn(settings.state)
+    # The log may have an account by its handle, by its pseudonym, or both.
+    return leave_out_accounts(pseudonymize(leave_out_accounts(study, withdrawn), settings), withdrawn)
 
 
 def load_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[StudySpec]:

@@ -28,6 +28,7 @@ from pydantic_core import CoreSchema
 from research_assets.fields import ENTITIES
 from research_assets.study.json_schema import fields_schema, query_schema
 from research_assets.study.panel import PanelError, parse_username, read_panel
+from research_assets.study.pseudonymous import pseudonymous_issues, stored_fields
 from research_assets.study.spec import CommentRule, QueryGroups, StudySpec, UserRule
 from research_assets.text import FILE_NAME_RULE, MAX_NAME_BYTES, is_file_name
 from research_assets.tiktok.conditions import CONDITIONS
@@ -165,6 +166,10 @@ class StudyFile(StrictModel):
     fields: Annotated[dict[str, list[str]], WithJsonSchema(fields_schema())] = Field(
         {}, description="Requested fields by entity; all fields for other entities"
     )
+    pseudonymous: bool = Field(
+        False,
+        description="Store keyed pseudonyms instead of handles, and no names and texts of profiles; needs a key",
+    )
 
 
 MODEL_BY_KEY: Mapping[KeyPath, type[StrictModel]] = {
@@ -184,6 +189,8 @@ def required_fields(study: StudyFile, entity: str) -> dict[str, str]:
             required["comment_count"] = "it determines whose comments are collected"
         if study.users.who in {"authors", "top"}:
             required["username"] = "it determines whose profiles are collected"
+        elif _names_several_accounts(study.query):
+            required["username"] = "it determines which accounts of the query canary checks can search for"
         return required
     if entity == "comments":
         required = {"id": "it identifies a comment", "create_time": "it is the time of the comment"}
@@ -191,6 +198,13 @@ def required_fields(study: StudyFile, entity: str) -> dict[str, str]:
             required["reply_count"] = "it determines which replies are collected"
         return required
     return {"id": "it identifies a video"} if "id" in ENTITIES[entity].requested else {}
+
+
+def _names_several_accounts(query: object) -> bool:
+    """Return whether a query, as the file has it, lists accounts. Such a query is searched in batches of accounts."""
+    groups = query.values() if isinstance(query, dict) else ()
+    conditions = [one for group in groups if isinstance(group, list) for one in group if isinstance(one, dict)]
+    return any(one.get("field") == "username" and len(one.get("in") or ()) > 1 for one in conditions)
 
 
 def _field_issues(study: StudyFile) -> Iterator[tuple[KeyPath, str]]:
@@ -202,6 +216,9 @@ def _field_issues(study: StudyFile) -> Iterator[tuple[KeyPath, str]]:
         allowed = ENTITIES[entity].requested
         if not allowed:
             yield path, f"{entity} cannot be narrowed: the API has no choice of fields for it. Remove this line"
+            continue
+        if not names:
+            yield path, f"is empty; name at least one field, or remove this line to request all fields of {entity}"
             continue
         for index, name in enumerate(names):
             if name not in allowed:
@@ -366,6 +383,10 @@ def to_spec(
     query, issues = parse_query_groups(study.query)
     notes = [] if issues else list(_query_notes(study.query))
     issues += [*_rule_issues(study, today), *_field_issues(study), *_period_issues(study, query)]
+    fields = {entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()}
+    if study.pseudonymous:
+        issues += pseudonymous_issues(study.users.who, study.fields)
+        fields = stored_fields(fields)
     panel = _resolve_panel(study, folder, issues, notes)
     spec = StudySpec(
         name=study.name,
@@ -391,6 +412,7 @@ def to_spec(
         verify_by=study.verify_by,
         owners=tuple(dict.fromkeys(study.owners)),
         quota_weight=study.quota_weight,
-        fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},
+        fields=fields,
+        pseudonymous=study.pseudonymous,
     )
     return spec, issues, notes

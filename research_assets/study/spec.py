@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import midnight
+from research_assets.tiktok.pseudonyms import Pseudonyms
 
 QueryGroups = Mapping[str, tuple[Mapping[str, Any], ...]]
 """The API's query (reference 3.1.1): groups `and`, `or`, `not` of conditions in the API's own form. No empty group."""
@@ -50,7 +51,9 @@ class StudySpec:
     `delete_after` is the last UTC day of retention of the data (see compliance/retention.py). `verify_by` is
     how videos that no other study has are verified (see compliance/verification/). `owners` are shown in
     Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number of
-    withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one.
+    withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one. A
+    `pseudonymous` study stores no handle. Loaded with its key it has `pseudonyms`, and its query and panel name
+    accounts by them (see pseudonymous.py).
     """
 
     name: str
@@ -73,6 +76,8 @@ class StudySpec:
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: int = 0
     all_left_out: bool = False
+    pseudonymous: bool = False
+    pseudonyms: Pseudonyms | None = field(default=None, repr=False, compare=False)
 
     @property
     def heading(self) -> str:

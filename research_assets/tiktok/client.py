@@ -5,6 +5,7 @@ requests (see requests.py), the token (see auth.py).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -19,6 +20,7 @@ from research_assets.tiktok.auth import TokenProvider
 from research_assets.tiktok.compliance import TaskReply
 from research_assets.tiktok.errors import ApiError, TokenRejected
 from research_assets.tiktok.pages import ResponsePage, decode_page
+from research_assets.tiktok.pseudonyms import Pseudonyms, require_handles
 from research_assets.tiktok.redaction import Redactor
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse, HttpTransport
@@ -87,13 +89,18 @@ class Client:
         self._transport.check_time()
         return self._clock.now() + timedelta(seconds=token.expires_at - self._clock.monotonic())
 
-    async def send(self, request: Request) -> ResponsePage:
+    async def send(self, request: Request, pseudonyms: Pseudonyms | None = None) -> ResponsePage:
         """Send exactly one data request and return its page; fetches a token first if necessary. Raises ApiError.
 
-        After TokenRejected the client has dropped its token: reserve another request and repeat once. An error whose
-        `endpoint` is `token` is an error of the token call; the data request was not sent.
+        With `pseudonyms`, the request names accounts by pseudonyms, and neither page nor error contains a handle.
+        Raises UnknownPseudonym for a pseudonym whose handle is not known. After TokenRejected the client has dropped
+        its token: reserve another request and repeat once. An error whose `endpoint` is `token` is an error of the
+        token call; the data request was not sent.
         """
-        return await self._call(request, decode_page, **_json(request))
+        if pseudonyms is None:
+            require_handles(request)
+        sent = request if pseudonyms is None else pseudonyms.with_handles(request)
+        return await self._call(request, decode_page, pseudonyms, **_json(sent))
 
     async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> TaskReply[str]:
         """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); returns the id of the task, its digits.
@@ -113,11 +120,19 @@ class Client:
         request = compliance.task_request("validation_download", task_id)
         return await self._call(request, _task_reply(compliance.result_file), **_task(request))
 
-    async def _call(self, request: Request, decode: Callable[[Request, HttpResponse], T], **options: Any) -> T:
+    async def _call(
+        self,
+        request: Request,
+        decode: Callable[[Request, HttpResponse], T],
+        pseudonyms: Pseudonyms | None = None,
+        **options: Any,
+    ) -> T:
         token = await self._tokens.get()
         headers = {"Authorization": f"Bearer {token.value}", **options.pop("headers", {})}
         try:
             response = await self._transport.post(request, headers=headers, **options)
+            if pseudonyms is not None:
+                response = replace(response, pseudonyms=pseudonyms)
             result = decode(request, response)
         except ApiError as error:
             _LOGGER.debug("%s failed: %s", request.endpoint.name, error)

@@ -28,7 +28,8 @@ class Envelope:
     """The decoded outer object of a response.
 
     `fields` is the whole object, `data` its member of that name or empty, `raw` the body as one line of JSON, and
-    `changed` the values that differ from the body. `code` and `message` are empty if the response has none.
+    `changed` the values that differ from the body. `code` and `message` are empty if the response has none. Only
+    `message` may name an account of a pseudonymous study, because it decides the type of an error.
     """
 
     fields: dict[str, Any]
@@ -48,27 +49,31 @@ class Envelope:
 def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
     """Decode the outer object of a response. Raises the matching ApiError if the body is not a JSON object."""
     try:
-        value, raw, changed = jsonline.parse_json_line(response.body)
+        line = jsonline.parse_json_line(response.body)
     except (ValueError, RecursionError) as error:
         content_type = response.content_type.split(";")[0].strip() or "no content type"
         problem = f"({content_type}) cannot be decoded as JSON: {error}" if response.body.strip() else "is empty"
         raise error_from_response(request, response, message=f"the response {problem}") from error
+    value: Any = line.value
     if not isinstance(value, dict):
         raise error_from_response(request, response, message="the response is JSON, but not an object")
-    data, reported = value.get("data"), value.get("error")
+    reported = value.get("error")
     if isinstance(reported, dict):
         code, message = reported.get("code"), reported.get("message") or reported.get("msg")
         log_id = reported.get("log_id")
     else:  # a text in the form of OAuth 2, or nothing
         code, message, log_id = reported, value.get("error_description") or value.get("message"), value.get("log_id")
+    if response.pseudonyms is not None:
+        line = response.pseudonyms.line(request.endpoint, line)
+    data = line.value.get("data")
     return Envelope(
-        fields=value,
+        fields=line.value,
         data=data if isinstance(data, dict) else {},
         code=_text(code, LABEL_CHARACTERS),
         message=_text(message, MESSAGE_CHARACTERS),
         log_id=_text(log_id, LABEL_CHARACTERS) or None,
-        raw=raw,
-        changed=changed,
+        raw=line.line,
+        changed=line.changed,
     )
 
 
@@ -105,7 +110,11 @@ def error_from_response(
     """Return the error for a response with its attributes; its type is `kind`, or follows from `ERROR_RULES`."""
     if response.location:
         message = f"redirected to {response.location} {message}"
-    return (kind or classify_error(request.endpoint, response.status, code, message))(
+    kind = kind or classify_error(request.endpoint, response.status, code, message)
+    pseudonyms = response.pseudonyms
+    if pseudonyms is not None:
+        message = pseudonyms.message(message)
+    return kind(
         request,
         status=response.status,
         code=code,
@@ -113,7 +122,7 @@ def error_from_response(
         log_id=log_id,
         date=response.date,
         latency=response.latency,
-        raw=response.body,
+        raw=response.body if pseudonyms is None else None,
         retry_after=response.retry_after,
     )
 

@@ -28,9 +28,9 @@ class ApiError(Exception):
 
     `request`, `endpoint` and `unit` (as text) describe the attempt. `status` (None without a response), `code`,
     `message`, `log_id`, `date` (the `Date` header), `latency` (seconds) and `raw` (the first 64 KiB of the body, not
-    always JSON) describe the response. `code`, `message` and `log_id` are cut after a maximum length. `sent` is false
-    if the request certainly did not reach the API and therefore cost no quota. `requests` is the number of requests
-    sent; callers that retry update it.
+    always JSON; None for a pseudonymous study) describe the response. `code`, `message` and `log_id` are cut after a
+    maximum length. `sent` is false if the request certainly did not reach the API and therefore cost no quota.
+    `requests` is the number of requests sent; callers that retry update it.
     """
 
     advice: ClassVar[str] = ""

@@ -107,6 +107,15 @@ def parse_handle(value: str) -> str:
     return unicodedata.normalize("NFKC", lower)
 
 
+def fold_handle(handle: str) -> str:
+    """Return the form in which two spellings of one handle are equal: case, a leading `@` and blanks are ignored.
+
+    It accepts any text, also one that is no handle, because it compares what the API returns.
+    """
+    plain = unicodedata.normalize("NFKC", handle).strip().lstrip("@").strip()
+    return unicodedata.normalize("NFKC", plain.casefold())
+
+
 def _is_of_handle(before: str, character: str) -> bool:
     # Letters of some scripts are a letter and a mark in NFC.
     is_mark = unicodedata.category(character).startswith("M") and not before.isascii()

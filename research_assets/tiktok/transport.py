@@ -23,6 +23,7 @@ from research_assets.tiktok import jsonline
 from research_assets.tiktok.connection import connection_options
 from research_assets.tiktok.endpoints import TOKEN
 from research_assets.tiktok.errors import ApiError, ServerError, Unreachable
+from research_assets.tiktok.pseudonyms import Pseudonyms
 from research_assets.tiktok.redaction import Redactor
 from research_assets.tiktok.requests import Request
 
@@ -62,7 +63,7 @@ class HttpResponse:
     """An HTTP response, in which `***` replaces the credentials of the client.
 
     `latency` is in seconds; `retry_after` is in seconds from now, or None. `access_token` is the new token in a
-    response of the token endpoint, or None.
+    response of the token endpoint, or None. `pseudonyms` replace the handles when the response is decoded.
     """
 
     status: int
@@ -73,6 +74,7 @@ class HttpResponse:
     location: str | None
     latency: float
     access_token: str | None = field(default=None, repr=False)
+    pseudonyms: Pseudonyms | None = None
 
 
 class HttpTransport:

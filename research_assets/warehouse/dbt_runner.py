@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from research_assets.settings import DBT_PROJECT_DIR, Settings
+from research_assets.settings import DBT_PROJECT_DIR, NOT_FOR_DBT, Settings
 from research_assets.storage import files
 from research_assets.warehouse import changes, dbt_process
 
@@ -190,7 +190,7 @@ def _digest_path(settings: Settings) -> Path:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return the environment of dbt: that of this process without credentials, and what dbt's profile reads."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TIKTOK_", "DBT_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_DBT)}
     return inherited | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "RESEARCH_WAREHOUSE_BUILD": str(settings.warehouse_build),

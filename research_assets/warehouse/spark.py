@@ -24,7 +24,7 @@ import duckdb
 import orjson
 
 from research_assets import fields
-from research_assets.settings import DBT_PROJECT_DIR, Settings, child_environment
+from research_assets.settings import DBT_PROJECT_DIR, NOT_FOR_DBT, Settings, child_environment
 from research_assets.storage import files
 from research_assets.storage.checked_lines import add_checksum, is_intact
 from research_assets.storage.raw_sql import sql_literal
@@ -328,7 +328,7 @@ def _calls(
 def _run_dbt(work: Path, calls: Sequence[Sequence[str]], options: SparkOptions, environment: Mapping[str, str]) -> None:
     """Run the calls in a child process. Raises SparkBuildError if one of them fails."""
     # A build needs no credentials.
-    environment = {name: value for name, value in environment.items() if not name.startswith(("TIKTOK_", "DBT_"))}
+    environment = {name: value for name, value in environment.items() if not name.startswith(NOT_FOR_DBT)}
     if options.thrift is None:
         conf = {"spark.master": options.master, **DEFAULT_CONF, **options.conf}
         folder = work / "conf"

@@ -41,7 +41,7 @@ def test_export_applies_days_and_pseudonyms_and_prints_the_key_path(export_setti
     result = export("--first", "2026-02-02", "--pseudonymous")
     assert result.exit_code == 0, result.output
     assert "Skipped: users\n  Reason: rows belong to no single day" in result.stdout
-    assert f"Pseudonym key: {export_settings.pseudonym_key}." in result.stdout
+    assert f"Pseudonym key: {export_settings.export_key}." in result.stdout
     assert {file.format for file in list_exports(export_settings)[0].files} == {"parquet", "csv"}
 
 

@@ -30,6 +30,7 @@ from research_assets.sandbox.request_log import LogEntry
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
+from research_assets.study.loader import apply_settings
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import Client
 from research_assets_tests.collect.harness import CollectorHarness
@@ -200,6 +201,8 @@ async def _collect(process: CollectorProcess) -> None:
             _kill_self()
 
     context = open_tools(process.settings, ServerClock(FakeClock(process.moment)), progress=on_progress)
+    # A pseudonymous study gets its key here, because a key is not passed between processes.
+    spec = apply_settings(process.spec, process.settings)
     async with context.client:
-        async for _ in collect(CollectionTask(process.spec, process.entity, process.partitions), context):
+        async for _ in collect(CollectionTask(spec, process.entity, process.partitions), context):
             pass

@@ -127,7 +127,7 @@ def test_exports_lose_exactly_the_rows_of_withdrawn_items(
     settings: Settings, exports: dict[str, Export], tmp_path: Path
 ) -> None:
     shutil.copytree(settings.exports, tmp_path / "before")
-    pseudonym = make_pseudonymizer(load_or_create_key(settings.pseudonym_key))
+    pseudonym = make_pseudonymizer(load_or_create_key(settings.export_key))
     plain = {"anna", str(VIDEO), str(COMMENT)}
     hidden = {pseudonym("user", "anna"), pseudonym("video", str(VIDEO)), pseudonym("comment", str(COMMENT))}
     receipt = remove(settings)
@@ -182,7 +182,7 @@ def test_pseudonymous_export_stays_without_the_mention(settings: Settings, expor
     remove(settings)
     (row,) = rows(hidden.folder / "csv/comments.csv")
     assert row["text"] == "hi [withdrawn]!"
-    pseudonym = make_pseudonymizer(load_or_create_key(settings.pseudonym_key))
+    pseudonym = make_pseudonymizer(load_or_create_key(settings.export_key))
     other = pseudonym("user", "ben.k")
     assert [one["unit"] for one in rows(hidden.folder / "csv/coverage.csv")] == ["2026-02-01", other]
     (video,) = (
@@ -383,7 +383,7 @@ def test_removal_that_was_interrupted_finishes_the_manifest(
 def test_profile_that_a_look_up_did_not_find_leaves_exports_and_its_videos_stay(
     settings: Settings, exports: dict[str, Export]
 ) -> None:
-    pseudonym = make_pseudonymizer(load_or_create_key(settings.pseudonym_key))
+    pseudonym = make_pseudonymizer(load_or_create_key(settings.export_key))
     names = {"plain": "anna", "pseudonymous": pseudonym("user", "anna")}
     tables = {
         (name, file.path): (exports[name].folder / file.path).read_bytes()

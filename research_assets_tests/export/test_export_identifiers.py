@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets.export import FORMATS, ExportRequest, export
-from research_assets.export.identifiers import replace_identifiers
 from research_assets.settings import Settings
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.study.spec import StudySpec
+from research_assets.tiktok.identifiers import replace_identifiers
 from research_assets_tests.export.export_warehouse import NOW, STUDY
 from research_assets_tests.report.report_warehouse import contracts
 

@@ -54,7 +54,7 @@ def test_sql_computes_the_same_pseudonyms(length: int) -> None:
 
 
 def test_accounts_and_ids_join_across_tables(pseudonymous_export: Export, export_settings: Settings) -> None:
-    pseudonym = make_pseudonymizer(load_or_create_key(export_settings.pseudonym_key))
+    pseudonym = make_pseudonymizer(load_or_create_key(export_settings.export_key))
     anna, ben, carla = (pseudonym("user", name) for name in ("anna", "ben.k", "Frau Dr. Carla"))
     one, _, three = rows(pseudonymous_export, "videos")
     assert (one["username"], three["username"]) == (anna, ben)
@@ -90,7 +90,7 @@ def test_no_file_of_the_folder_identifies_people(pseudonymous_export: Export, ex
             content = path.read_bytes().decode("utf-8", "replace")
         assert not people.search(content), path
         assert not [number for number in ids if number in content], path
-        assert export_settings.pseudonym_key.read_text().strip() not in content
+        assert export_settings.export_key.read_text().strip() not in content
 
 
 def test_readme_omits_names_of_the_query_and_warns(pseudonymous_export: Export, full_export: Export) -> None:
@@ -118,18 +118,18 @@ def test_key_is_private_and_in_its_own_file(tmp_path: Path) -> None:
     assert load_or_create_key(path) == key
     assert list(path.parent.iterdir()) == [path]
     settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data"), "RESEARCH_PSEUDONYM_KEY_FILE": str(path)})
-    assert settings.pseudonym_key == path
+    assert settings.export_key == path
 
 
 def test_export_rejects_a_readable_or_invalid_key(own_export_settings: Settings) -> None:
-    path = own_export_settings.pseudonym_key
+    path = own_export_settings.export_key
     key = load_or_create_key(path)
     path.chmod(0o640)
     with pytest.raises(ExportError, match="can be read by other users"):
         export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
     path.chmod(0o600)
     path.write_text("secret")
-    with pytest.raises(ExportError, match="contains no key of 64") as raised:
+    with pytest.raises(ExportError, match="is not a number in hexadecimal digits") as raised:
         export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
     assert "secret" not in str(raised.value)
     assert key.hex() not in str(raised.value)

@@ -36,7 +36,7 @@ ledger = Ledger(settings.ledger, settings.caps, FakeClock())
 print("reserved", ledger.reserve("research", study="s", entity="videos", unit="u", endpoint="video_query"))
 sealed = make_capture(settings.root, "videos", [make_answer("videos", [make_video(1)])])
 print("days", len(write_capture(settings.raw, sealed).rows))
-print("key", load_or_create_key(settings.pseudonym_key) == load_or_create_key(settings.pseudonym_key))
+print("key", load_or_create_key(settings.export_key) == load_or_create_key(settings.export_key))
 publish(settings, garden_rows())
 with connect_read_only(settings.warehouse) as warehouse:
     print("videos", warehouse.execute("SELECT count(*) > 0 FROM videos").fetchall()[0][0])

@@ -157,6 +157,7 @@ def test_error_in_a_required_key_has_its_line_and_message(
         ("fields: {videos: [create_time, username, comment_count]}", "fields.videos", "id cannot be dropped"),
         ("fields: {videos: [id, create_time, username]}", "fields.videos", "comment_count cannot be dropped"),
         ("fields: {followers: [username]}", "fields.followers", "cannot be narrowed"),
+        ("fields: {users: []}", "fields.users", "is empty; name at least one field"),
         ("fields: {video: [id]}", "fields.video", "no entity 'video'"),
     ],
 )
@@ -240,3 +241,13 @@ def test_one_file_may_declare_two_studies(tmp_path: Path) -> None:
     file = write(tmp_path, MINIMAL_STUDY)
     file.write_text(file.read_text() + "---\n" + file.read_text().replace("gardening", "balcony"))
     assert [declared.line for declared in read_study_file(file, today=TODAY)] == [3, 11]
+
+
+def test_search_in_batches_of_accounts_needs_the_field_that_canary_checks_read(tmp_path: Path) -> None:
+    text = (
+        MINIMAL_STUDY.replace("hashtag_name, eq: gardening", "username, in: [anna, ben]")
+        + "users: none\ncomments: none\n"
+    )
+    with pytest.raises(StudyError, match="username cannot be dropped from videos: it determines which accounts"):
+        read(tmp_path, text + "fields: {videos: [id, create_time]}")
+    assert read(tmp_path, text.replace("[anna, ben]", "[anna]") + "fields: {videos: [id, create_time]}").fields

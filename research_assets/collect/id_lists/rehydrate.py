@@ -21,6 +21,7 @@ from research_assets.storage.raw_reader import query_raw
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.ids import upload_time
+from research_assets.tiktok.pseudonyms import Pseudonyms
 from research_assets.units.coverage import Attempt, UnitState, read_unit_status
 from research_assets.units.targets import Target
 
@@ -80,11 +81,12 @@ class RehydratedComments:
 
 
 async def rehydrate_comments(
-    name: str, listed: Mapping[int, Set[int]], context: CollectorContext
+    name: str, listed: Mapping[int, Set[int]], context: CollectorContext, pseudonyms: Pseudonyms | None = None
 ) -> RehydratedComments:
     """Collect the comments of all videos with listed comments; the API cannot return single comments.
 
-    All comments of these videos are stored in the raw tables under `name`. Settled videos are not requested again.
+    All comments of these videos are stored in the raw tables under `name`, with `pseudonyms` without handles. Settled
+    videos are not requested again.
     Raise PartitionBusy if another process collects under the same name.
     """
     settings = context.settings
@@ -93,7 +95,7 @@ async def rehydrate_comments(
         target = Target("comments", "video", str(video), {"asked_video_id": video})
         by_day.setdefault(upload_time(video).date(), []).append(target)
     task = CollectionTask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
-    run = RunState(name, "comments", BY_ENTITY["comments"].pool, context)
+    run = RunState(name, "comments", BY_ENTITY["comments"].pool, context, pseudonyms=pseudonyms)
     pause = None
     with lock_partitions(settings.state, name, "comments", task.partitions):
         for day, targets in by_day.items():

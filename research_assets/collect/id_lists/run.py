@@ -26,6 +26,7 @@ from research_assets.storage.captures import Journal, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError
+from research_assets.tiktok.pseudonyms import Pseudonyms
 
 IdState = Literal["returned", "absent", "unanswered"]
 """State of an id: the API returned its video, did not return it, or did not answer the request for it."""
@@ -38,13 +39,17 @@ _LOCK_DAY = date(2000, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class IdListTask:
-    """An id list to request: its purpose and name, the fields, and the folder of its captures."""
+    """An id list to request: its purpose and name, the fields, and the folder of its captures.
+
+    With `pseudonyms` the responses are stored without handles.
+    """
 
     purpose: Literal["audit", "rehydrate"]
     name: str
     videos: tuple[ListedVideo, ...]
     captures: Path
     fields: tuple[str, ...] | None = None
+    pseudonyms: Pseudonyms | None = None
 
     @property
     def digest(self) -> str:
@@ -106,10 +111,12 @@ async def fetch_id_list(
         return IdListResult(IdListProgress(), None, 0)
     with ExitStack() as stack:
         stack.enter_context(lock_partitions(context.settings.state, task.name, task.purpose, [_LOCK_DAY]))
+        # An audit requests no field with a handle. Its name may be that of a study.
+        name = task.name if task.purpose == "rehydrate" else f"audit of {task.name}"
+        run = RunState(name, "videos", POOL, replace(context, progress=None), pseudonyms=task.pseudonyms)
         journal, progress = _open_journal(task, context)
         stack.callback(journal.close)
-        list_run = _IdListRun(task, context, journal, progress)
-        run = list_run.run
+        list_run = _IdListRun(task, run, journal, progress)
         on_progress(len(progress.states))
         results = run_concurrently(
             list_run.jobs, list_run.work, context.settings.concurrency, lambda: not (run.stop or run.backfill_stop)
@@ -156,11 +163,12 @@ def _open_journal(task: IdListTask, context: CollectorContext) -> tuple[Journal,
 class _IdListRun:
     """One run over the remaining ids of a list."""
 
-    def __init__(self, task: IdListTask, context: CollectorContext, journal: Journal, progress: IdListProgress) -> None:
+    def __init__(self, task: IdListTask, run: RunState, journal: Journal, progress: IdListProgress) -> None:
+        context = run.context
         self._task, self._clock, self._journal, self._progress = task, context.clock, journal, progress
         self._listed = {one.id: one for one in task.videos}
         self._today = context.clock.now().date()
-        self.run = RunState(task.name, "videos", POOL, replace(context, progress=None))
+        self.run = run
         remaining = [one for one in task.videos if one.id not in progress.states]
         windows = batch_ids(remaining, self._today, window_days=context.settings.window_days)
         self.jobs: deque[IdBatch] = deque(windows)

@@ -197,7 +197,7 @@ async def recheck_known_videos(
     canary = sample_known_videos(
         context.settings, study, day, isolated_usernames(batchable_usernames(study.query), records)
     )
-    run = RunState(study.name, "videos", POOL, context, budget=task.budget)
+    run = RunState(study.name, "videos", POOL, context, budget=task.budget, pseudonyms=study.pseudonyms)
     try:
         if canary.videos:
             await _run_recheck(canary, run)

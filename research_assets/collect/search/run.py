@@ -88,7 +88,9 @@ class VideoSearch:
         day_status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
         self._task, self._context, self._day_status = task, context, day_status
         self._study: StudySpec = task.study
-        self._run = RunState(task.study.name, "videos", POOL, context, budget=task.budget)
+        self._run = RunState(
+            task.study.name, "videos", POOL, context, budget=task.budget, pseudonyms=task.study.pseudonyms
+        )
 
         def same_query(attempt: Attempt) -> bool:
             return has_same_query(settings.captures, task, str(attempt.capture))

@@ -5,16 +5,19 @@ are not verified.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import NamedTuple
 
 from research_assets.compliance.verification.verified import drop_verified, read_verified, verified_path
-from research_assets.settings import Settings
+from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import DamagedCapture, read_events
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.storage.withdrawals import hash_handle, load_or_create_key, read_withdrawn
+from research_assets.study.loader import StudyError, load_studies
+from research_assets.study.spec import StudySpec
+from research_assets.tiktok.pseudonyms import Pseudonyms, is_pseudonym
 
 VIDEO_TABLES = ("videos", "liked_videos", "reposted_videos", "pinned_videos")
 
@@ -42,6 +45,29 @@ def held_accounts(settings: Settings, excluded: Collection[str] = ()) -> list[He
         if handle not in without and not withdrawn.has_account(handle)
     ]
     return sorted(found, key=lambda one: (one.last, one.handle))
+
+
+def requestable_accounts(settings: Settings) -> list[HeldAccount]:
+    """Return the accounts of `held_accounts` without pseudonyms whose handle no study file lists."""
+    accounts = held_accounts(settings)
+    if not any(is_pseudonym(one.handle) for one in accounts):
+        return accounts
+    listed = listed_pseudonyms(settings)
+    return [one for one in accounts if not is_pseudonym(one.handle) or one.handle in listed]
+
+
+def listed_pseudonyms(settings: Settings) -> dict[str, Pseudonyms]:
+    """Return the accounts of pseudonymous studies that can be requested: those that a study file lists, by pseudonym.
+
+    Without the key there is none.
+    """
+    try:
+        studies: Sequence[StudySpec] = load_studies(settings)
+    except StudyError as error:
+        studies = error.valid_studies
+    except SettingsError:
+        return {}
+    return {name: one.pseudonyms for one in studies if one.pseudonyms is not None for name in one.panel}
 
 
 def hashed(settings: Settings, handles: Iterable[str]) -> dict[str, str]:

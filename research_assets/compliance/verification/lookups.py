@@ -18,7 +18,7 @@ from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.sender import RequestContext, RequestSender
 from research_assets.collect.types import CollectorContext
 from research_assets.compliance.verification import due
-from research_assets.compliance.verification.accounts import hashed, held_accounts
+from research_assets.compliance.verification.accounts import hashed, held_accounts, listed_pseudonyms
 from research_assets.compliance.verification.answers import Answer, Answers, Sign, append_answers
 from research_assets.compliance.verification.held import Part, list_videos, newest_ids, unknown_items, videos_in_windows
 from research_assets.compliance.verification.tasks import Task, TaskJournal, read_items, result_path
@@ -26,6 +26,7 @@ from research_assets.compliance.verification.verified import record_verified
 from research_assets.settings import Settings
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.tiktok.errors import AccessDenied, RateLimited, RetryableError, UnitError, UserNotFound
+from research_assets.tiktok.pseudonyms import Pseudonyms
 from research_assets.tiktok.requests import user_info
 
 STUDY = "verification"
@@ -38,7 +39,8 @@ MAX_OTHER_ACCOUNTS = 3
 """Accounts that are requested as controls if no account of the task is returned."""
 
 _FIELDS = ("id",)
-_PROFILE_FIELDS = ("display_name",)
+_PROFILE_FIELDS = ("is_verified",)
+"""A field that pseudonymous studies keep, and that identifies nobody."""
 
 
 async def look_up(
@@ -194,6 +196,10 @@ class AccountRound:
     answers: Answers
     context: CollectorContext
     sender: RequestSender
+    listed: Mapping[str, Pseudonyms] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.listed = listed_pseudonyms(self.settings)
 
     async def run(self, handles: Sequence[str]) -> None:
         """Request the profiles. Missing ones are noted without proof first, until another profile is returned."""
@@ -239,7 +245,10 @@ class AccountRound:
         unit = RequestContext(STUDY, STUDY, "profile")
         try:
             request = user_info(handle, fields=_PROFILE_FIELDS)
-            page = await self.sender.send(request, unit, lambda _: None, max_attempts=_max_attempts)
+            client, pseudonyms = self.context.client, self.listed.get(handle)
+            page = await self.sender.send_call(
+                request, unit, lambda: client.send(request, pseudonyms), max_attempts=_max_attempts
+            )
         except (UserNotFound, AccessDenied):
             return False
         except (UnitError, ValueError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from research_assets.collect.id_lists.batches import batch_ids
 from research_assets.compliance.verification import due
-from research_assets.compliance.verification.accounts import HeldAccount, accounts_by_day, held_accounts
+from research_assets.compliance.verification.accounts import HeldAccount, accounts_by_day, requestable_accounts
 from research_assets.compliance.verification.held import (
     Part,
     count_by_day,
@@ -149,7 +149,7 @@ class Planner:
         settings, part = self._settings, self._part("video", "lookup")
         if kind == "video" and part is None:
             return None
-        accounts = held_accounts(settings)
+        accounts = requestable_accounts(settings)
         # Videos and accounts share the requests if both are looked up.
         per_day = max(1, due.lookups_per_day(settings) // (2 if accounts and part is not None else 1))
         tasks = self._journal.open_of(kind, "lookup")

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,9 +20,12 @@ from research_assets.compliance.verification.step import give_word
 from research_assets.compliance.verification.tasks import Task, TaskJournal
 from research_assets.settings import Settings
 from research_assets.storage.withdrawals import hash_handle, load_or_create_key, read_withdrawals, read_withdrawn
+from research_assets.study.loader import load_studies
+from research_assets.tiktok.pseudonyms import is_pseudonym
 from research_assets_tests.collect.harness import Edit, TamperingTransport, error_response, study
 from research_assets_tests.compliance.data_folder import contents
 from research_assets_tests.compliance.verification.harness import VerificationHarness
+from research_assets_tests.study.study_files import write
 
 AUTHORS = study()
 
@@ -327,3 +331,49 @@ def test_removal_reaches_the_files_of_accounts(data: VerificationHarness) -> Non
     data.run_until_quiet(1.5)
     assert all(task.is_done for task in tasks(data))
     assert len(held_accounts(data.settings)) == 18
+
+
+PSEUDONYMOUS_STUDY = """
+name: secret
+start: 2026-02-01
+end: 2026-02-02
+query:
+  and:
+    - {field: hashtag_name, eq: gardening}
+comments: none
+pseudonymous: true
+users: panel
+panel: {usernames: [sandbox_beet, sandbox_balkon, sandbox_likes]}
+"""
+
+
+def test_profiles_of_a_pseudonymous_study_are_requested_by_their_handles(settings: Settings, tmp_path: Path) -> None:
+    write(tmp_path / "studies" / "secret", PSEUDONYMOUS_STUDY)
+    settings = replace(settings, studies=(tmp_path / "studies",), pseudonym_key="6b" * 32)
+    data = VerificationHarness(settings)
+    (spec,) = load_studies(data.settings)
+    week = week_of(data.collector.clock.now().date())
+    asyncio.run(data.collector.collect("users", [week], spec))
+    assert handles(data) == sorted(spec.panel)
+    assert all(is_pseudonym(handle) for handle in handles(data))
+    lost = next(iter(spec.panel))
+    assert spec.pseudonyms is not None
+    data.edit = refuse(spec.pseudonyms.handle_of(lost))
+    data.settings = replace(data.settings, verify_max_share=50.0)
+    data.wait(days=12)
+    for _ in range(4):
+        data.run_until_quiet()
+        data.wait(days=1)
+    (task, *_) = tasks(data)
+    assert (task.is_done, task.n_withdrawn) == (True, 1)
+    assert handles(data) == sorted(set(spec.panel) - {lost})
+    for path, content in contents(data.settings.root):
+        assert b"sandbox_" not in content, path
+    # Without the key, nothing is requested and nothing is taken for missing.
+    sent = data.collector.requests_sent
+    data.settings = replace(data.settings, pseudonym_key="")
+    data.wait(days=16)
+    data.run_until_quiet()
+    assert data.collector.requests_sent == sent
+    now = data.collector.clock.now()
+    assert count_held(data.settings, "account", now, now - timedelta(days=15)).n_overdue == 2

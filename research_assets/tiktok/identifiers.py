@@ -5,12 +5,13 @@ invisible characters. The search runs on a view of the text in which such charac
 replaced in the text itself. A text without identifiers stays as it is.
 
 Patterns cannot find everything: a name in prose has no form. They rather replace too much: `wonder.in` looks like the
-link of a domain. Not here: the pseudonyms (see pseudonyms.py), the columns (see treatment.py).
+link of a domain. Exports and the collection of pseudonymous studies use the same rule. Not here: the pseudonyms (see
+pseudonyms.py), the columns of an export (see export/treatment.py).
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 _GENERIC = (
@@ -126,7 +127,11 @@ _HINT = re.compile(
 )
 """Quick test: a text without a match contains no identifier. Most texts have none."""
 
-_WITHOUT_NAMES = re.compile("|".join((_MAIL, _LINK, _HANDLE, _ID, _PHONE, _ACCOUNT)), re.IGNORECASE)
+_IDENTIFIER = re.compile("|".join((_MAIL, _LINK, _HANDLE, _ID, _PHONE, _ACCOUNT)), re.IGNORECASE)
+_RANKS = {"name": 0, "mail": 1, "link": 1, "handle": 1, "spaced": 1, "bare": 2}
+"""Ranks of the kinds that begin at the same character: a name after `@` first, then what may contain a name."""
+
+_LAST_RANK = 3
 
 _PLACEHOLDERS = {"link": "[link]", "mail": "[address]", "id": "[id]", "phone": "[number]", "account": "[account]"}
 
@@ -144,11 +149,12 @@ def replace_identifiers(text: str, pseudonym: Callable[[str], str], names: Seque
     they are found whatever they contain, and without it if they look like a name of an account.
     """
     view, positions = _view(text)
-    pattern = _with_names(names) if names else None
-    if pattern is None and not _HINT.search(view):
+    named = _name_pattern(names) if names else None
+    is_hinted = _HINT.search(view) is not None
+    if named is None and not is_hinted:
         return text
     parts, end = [], 0
-    for match in (pattern or _WITHOUT_NAMES).finditer(view):
+    for match in _matches(view, _IDENTIFIER if is_hinted else None, named):
         start, stop = match.span()
         if positions is not None:
             start, stop = positions[start], positions[stop - 1] + 1
@@ -158,6 +164,24 @@ def replace_identifiers(text: str, pseudonym: Callable[[str], str], names: Seque
     return "".join((*parts, text[end:]))
 
 
+def _matches(view: str, *patterns: re.Pattern[str] | None) -> Iterator[re.Match[str]]:
+    """Yield the matches of some patterns as one pattern with all alternatives would: the leftmost, then by rank.
+
+    In one pass, because a second pass would replace parts of the pseudonyms. One pattern with the names of a text would
+    have to be compiled for each text, which takes 50 ms.
+    """
+    at = 0
+    found = [pattern and pattern.search(view) for pattern in patterns]
+    while candidates := [match for match in found if match is not None]:
+        first = min(candidates, key=lambda match: (match.start(), _RANKS.get(match.lastgroup or "", _LAST_RANK)))
+        yield first
+        at = first.end()
+        found = [
+            pattern.search(view, at) if pattern and match and match.start() < at else match
+            for pattern, match in zip(patterns, found, strict=True)
+        ]
+
+
 def _replacement(match: re.Match[str], pseudonym: Callable[[str], str]) -> str:
     kind = match.lastgroup or ""
     if kind in _PLACEHOLDERS:
@@ -165,8 +189,8 @@ def _replacement(match: re.Match[str], pseudonym: Callable[[str], str]) -> str:
     return ("" if kind == "bare" else "@") + pseudonym(match[kind])
 
 
-def _with_names(names: Sequence[str]) -> re.Pattern[str] | None:
-    """Return the pattern that also finds some names; None if there is none."""
+def _name_pattern(names: Sequence[str]) -> re.Pattern[str] | None:
+    """Return the pattern that finds some names; None if there is none."""
     longest_first = sorted(filter(None, {_view(name)[0] for name in names if name}), key=len, reverse=True)
     if not longest_first:
         return None
@@ -174,8 +198,7 @@ def _with_names(names: Sequence[str]) -> re.Pattern[str] | None:
     # A word of prose has none of these characters.
     handles = [re.escape(name) for name in longest_first if len(name) > 3 and re.search(r"[\d._]", name)]
     bare = rf"(?<![\w.])(?P<bare>{'|'.join(handles)})(?!\w)" if handles else "(?!)"
-    # In one pass, because a second pass would replace parts of the pseudonyms.
-    return re.compile("|".join((mentioned, _MAIL, _LINK, _HANDLE, bare, _ID, _PHONE, _ACCOUNT)), re.IGNORECASE)
+    return re.compile(f"{mentioned}|{bare}", re.IGNORECASE)
 
 
 def _view(text: str) -> tuple[str, list[int] | None]:
