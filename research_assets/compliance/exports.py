@@ -103,8 +103,10 @@ class ExportRemoval:
 
     def _folders(self) -> Iterator[Path]:
         drafts = self._drafts
-        if self.apply and drafts.exists():
-            shutil.rmtree(drafts)
+        # An export of which a killed removal deleted the manifest only could not be told from a folder of a user.
+        for unfinished in (drafts, *(self.settings.exports / name for name in self.plan.removed_exports)):
+            if self.apply and unfinished.exists():
+                shutil.rmtree(unfinished)
         yield from sorted(path for path in self.settings.exports.glob("*") if path.is_dir() and path != drafts)
         if self.apply and drafts.exists():
             shutil.rmtree(drafts)

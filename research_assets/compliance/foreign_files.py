@@ -20,6 +20,7 @@ import duckdb
 import zstandard
 
 from research_assets.compliance.exported_rows import item_rule
+from research_assets.export import stata
 from research_assets.export.rewriting import RewritingError, find_changes
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
@@ -173,13 +174,9 @@ _ARCHIVES: dict[bytes, Callable[[bytes], Iterator[bytes]]] = {
 
 
 def _search_stata(content: bytes, cleaner: Cleaner) -> Verdict:
-    import pandas as pd
-
     try:
-        table = pd.read_stata(io.BytesIO(content), convert_dates=False)
+        columns = stata.read_columns(content)
     except ValueError:
         return "unknown"
-    names = [str(name) for name in table.columns]
-    rule = item_rule(cleaner, names)
-    columns = [table[name].astype(object).tolist() for name in table.columns]
-    return "contains" if any(rule(row) != {} for row in zip(*columns, strict=True)) else "clean"
+    rule = item_rule(cleaner, list(columns))
+    return "contains" if any(rule(row) != {} for row in zip(*columns.values(), strict=True)) else "clean"

@@ -14,13 +14,16 @@ from typing import Any
 
 from research_assets.storage.files import write_private
 from research_assets.storage.raw_sql import sql_identifier
-from research_assets.storage.withheld import Cleaner
+from research_assets.storage.withheld import REMOVED, Cleaner
 
 _TEXT_KEYS = frozenset(
     {"message", "user_message", "text", "md_str", "data", "description", "reason", "error", "stack", "value", "cause"}
 )
 """Members of JSON in logs that hold sentences, in which any word may be a handle. Other strings may be names of a
 format, so a handle of letters alone is not looked for in them."""
+
+_LOGS = (".log", ".err", ".out")
+"""Ends of the names of logs, those of Dagster's steps as well."""
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -34,7 +37,8 @@ def is_sqlite(path: Path) -> bool:
 def clean_text_file(path: Path, cleaner: Cleaner, *, apply: bool) -> bool | None:
     """Rewrite a text file without withdrawn items; returns whether it contained any, None if it is no text.
 
-    Lines of a table (.csv, .tsv, .txt) that contain an item are removed. With `apply` false, nothing is written.
+    Lines of a table (.csv, .tsv, .txt) that contain an item are removed, and those of a log are replaced. With `apply`
+    false, nothing is written.
     """
     content = path.read_bytes()
     try:
@@ -45,6 +49,8 @@ def clean_text_file(path: Path, cleaner: Cleaner, *, apply: bool) -> bool | None
         cleaned = "".join(_clean_table(text, cleaner))
     elif path.suffix in (".json", ".jsonl"):
         cleaned = clean_json_text(text, cleaner)
+    elif path.suffix in _LOGS:
+        cleaned = "".join(_clean_log(text, cleaner))
     else:
         cleaned = cleaner.message(text)
     if cleaned == text:
@@ -52,6 +58,12 @@ def clean_text_file(path: Path, cleaner: Cleaner, *, apply: bool) -> bool | None
     if apply:
         write_private(path, cleaned.encode())
     return True
+
+
+def _clean_log(text: str, cleaner: Cleaner) -> Iterator[str]:
+    # The rest of the line may quote the item.
+    for line in text.splitlines(keepends=True):
+        yield line if cleaner.message(line) == line else REMOVED + "\n" * line.endswith("\n")
 
 
 def _clean_table(text: str, cleaner: Cleaner) -> Iterator[str]:
@@ -136,7 +148,9 @@ def clean_sqlite(path: Path, cleaner: Cleaner, *, apply: bool) -> int:
                 db.execute(f"UPDATE {sql_identifier(table)} SET {sets} WHERE rowid = ?", (*changed.values(), number))
         if apply:
             db.execute("COMMIT")
-            if n_changed:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # Rows that were deleted earlier are still in unused pages.
+            if n_changed or bytes_contain(path, cleaner):
                 db.execute("VACUUM")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return n_changed

@@ -137,7 +137,7 @@ class Removal:
             else:
                 rewrite_journal(path, self._cleaning(entity))
         for path in sorted(self._settings.captures.rglob(f"*{DAMAGED_SUFFIX}")):
-            if bytes_contain(path, self._cleaner):
+            if search_file(path, self._cleaner) != "clean":
                 self._remove(path, "damaged copies")
 
     def _add_study(self, path: Path) -> None:
@@ -215,8 +215,9 @@ class Removal:
             )
             if changed:
                 self._count("quota ledger", "rewritten rows", changed)
-                if self._apply:
-                    ledger.compact()
+            is_left = settings.ledger.exists() and bytes_contain(settings.ledger, self._cleaner)
+            if self._apply and (changed or is_left):
+                ledger.compact()
         finally:
             ledger.close()
 

@@ -3,8 +3,11 @@
 Two studies share their videos, so that an item is in the captures of both.
 """
 
+import hashlib
+import io
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import httpx
 import orjson
 import zstandard
 
@@ -28,7 +32,13 @@ from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.warehouse import build
-from research_assets_tests.collect.harness import CollectorHarness, days, study
+from research_assets_tests.collect.harness import (
+    CollectorHarness,
+    TamperingTransport,
+    change_data,
+    days,
+    study,
+)
 
 QUERY = {
     "and": (
@@ -50,13 +60,30 @@ STUDIES: tuple[StudySpec, ...] = tuple(
 assert set(STUDIES[0].panel) <= set(PANEL)
 
 
+def mark(identifier: object) -> str:
+    """Return a word that only the text of the video or comment with this id contains, and that does not contain it."""
+    return f"mark{hashlib.sha256(str(identifier).encode()).hexdigest()[:16]}"
+
+
+def mark_texts(_: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    """Return a response in which the text of each video and comment ends with its mark."""
+    data = orjson.loads(response.content).get("data") or {}
+    marked = {
+        key: [row | {name: f"{row.get(name) or ''} {mark(row['id'])}"} for row in data[key]]
+        for key, name in (("videos", "video_description"), ("comments", "text"))
+        if data.get(key)
+    }
+    return change_data(response, **marked) if marked else None
+
+
 async def collect_data(settings: Settings) -> CollectorHarness:
     """Collect a day and a week of both studies, and a third day whose search is left open."""
     harness = CollectorHarness(settings, SandboxConfig())
+    transport = TamperingTransport(harness, mark_texts)
     week = week_of(harness.clock.now().date())
     for spec in STUDIES:
-        await harness.collect("videos", days(2), spec)
-        await harness.collect("comments", days(2), spec)
+        await harness.collect("videos", days(2), spec, transport=transport)
+        await harness.collect("comments", days(2), spec, transport=transport)
         for entity in LISTS:
             await harness.collect(entity, [week], spec)
     return harness
@@ -91,11 +118,18 @@ def write_results(harness: CollectorHarness, settings: Settings, texts: tuple[st
     settings.dagster_home.mkdir(exist_ok=True)
     with dg.DagsterInstance.local_temp(str(settings.dagster_home)) as instance:
 
-        @dg.asset
+        @dg.asset(config_schema={"note": str})
         def quoting() -> dg.MaterializeResult[None]:
             return dg.MaterializeResult(metadata={"example": " ".join(texts), "table": dg.MetadataValue.md(texts[0])})
 
-        assert dg.materialize([quoting], instance=instance).success
+        @dg.asset
+        def failing(context: dg.AssetExecutionContext) -> None:
+            context.log.warning(f"@{texts[0]} did not answer")
+            raise ValueError(f"no answer for {texts[0]}, video {texts[-1]}")
+
+        config = {"ops": {"quoting": {"config": {"note": f"wants {texts[0]} and {texts[-1]}"}}}}
+        assert dg.materialize([quoting], instance=instance, run_config=config, tags={"about": texts[0]}).success
+        assert not dg.materialize([failing], instance=instance, raise_on_error=False).success
     logs = settings.dagster_home / "storage" / "run" / "compute_logs"
     logs.mkdir(parents=True)
     (logs / "step.err").write_text(f"INFO {texts[0]} and video {texts[-1]}\n")
@@ -144,32 +178,29 @@ def contents(root: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def _forms(db: duckdb.DuckDBPyConnection, path: Path) -> Iterator[bytes]:
+    """Yield the content of a file, and what it is by its first bytes, which drafts and copies have as well."""
     raw = path.read_bytes()
     yield raw
-    if path.suffix == ".zst":
+    if raw.startswith(b"\x28\xb5\x2f\xfd"):
         yield zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True).read()
-    elif path.suffix in (".parquet", ".duckdb"):
-        for source in _sources(db, path):
-            yield "\n".join(map(repr, db.execute(f"SELECT * FROM {source}").fetchall())).encode()
-        if path.suffix == ".duckdb":
-            db.execute("DETACH DATABASE IF EXISTS file")
+    elif raw.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            yield from (archive.read(name) for name in archive.namelist())
+    elif raw.startswith(b"PAR1"):
+        yield _rows(db, f"read_parquet({sql_literal(path)}, hive_partitioning = false)")
+    elif raw[8:12] == b"DUCK":
+        db.execute(f"ATTACH {sql_literal(path)} AS file (READ_ONLY)")
+        tables = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'file'"
+        for schema, table in db.execute(tables).fetchall():
+            yield _rows(db, f"file.{sql_identifier(schema)}.{sql_identifier(table)}")
+        db.execute("DETACH file")
     elif raw.startswith(b"SQLite format 3"):
         with closing(sqlite3.connect(path)) as lite:
             yield "\n".join(lite.iterdump()).encode()
 
 
-def _sources(db: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    if path.suffix == ".parquet":
-        return [f"read_parquet({sql_literal(path)}, hive_partitioning = false)"]
-    if path.name == "scratch.duckdb":
-        return []
-    db.execute(f"ATTACH {sql_literal(path)} AS file (READ_ONLY)")
-    return [
-        f"file.{sql_identifier(schema)}.{sql_identifier(table)}"
-        for schema, table in db.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'file'"
-        ).fetchall()
-    ]
+def _rows(db: duckdb.DuckDBPyConnection, source: str) -> bytes:
+    return "\n".join(map(repr, db.execute(f"SELECT * FROM {source}").fetchall())).encode()
 
 
 def find(root: Path, texts: tuple[str, ...]) -> list[str]:

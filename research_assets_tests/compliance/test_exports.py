@@ -290,6 +290,33 @@ def test_export_with_an_unreadable_table_is_removed_and_named(settings: Settings
     assert json.loads(receipt.path.read_bytes())["removed_exports"] == [exports["plain"].folder.name]
 
 
+def test_export_whose_deletion_was_interrupted_is_deleted(
+    settings: Settings, exports: dict[str, Export], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exports["plain"].folder
+    (folder / "parquet" / "comments.parquet").write_bytes(b"damaged")
+
+    real = shutil.rmtree
+
+    def interrupt(path: Path, **options: Any) -> None:
+        if path != folder:
+            real(path, **options)
+            return
+        (path / "manifest.json").unlink()
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("research_assets.compliance.exports.shutil.rmtree", interrupt)
+        with pytest.raises(OSError, match="Input/output"):
+            remove(settings)
+    assert folder.exists()
+    (receipt,) = remove_items(settings, lambda: LATER)
+    assert receipt.is_complete, receipt.problems
+    assert receipt.exports == (folder.name,)
+    assert receipt.counts["exports"]["removed"] == 1
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("contains", [True, False])
 def test_csv_that_a_spreadsheet_saved_is_removed_only_with_an_item(
     settings: Settings, exports: dict[str, Export], contains: bool

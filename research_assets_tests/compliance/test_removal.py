@@ -29,7 +29,7 @@ from research_assets.collect.types import RequestBudget
 from research_assets.compliance.audit_log import export_command, record_command
 from research_assets.compliance.forget import preview_removal, remove_items
 from research_assets.compliance.plan import plan_path
-from research_assets.compliance.verification.verified import record_verified
+from research_assets.compliance.verification.verified import record_verified, verified_path
 from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
@@ -38,11 +38,12 @@ from research_assets.storage.captures import read_events
 from research_assets.storage.locks import PartitionBusy, RunInProgress, lock_partitions
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets.storage.replay import replay
-from research_assets.storage.withdrawals import load_or_create_key, read_withdrawn
+from research_assets.storage.withdrawals import load_or_create_key, log_path, read_withdrawn
 from research_assets.storage.withheld import records_of
 from research_assets.warehouse.build import BuildInProgress, build_lock
+from research_assets.warehouse.changes import scratch_path
 from research_assets.warehouse.verify_files import verify_files
-from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days
+from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days, error_response
 from research_assets_tests.compliance import interrupted_removal
 from research_assets_tests.compliance.data_folder import (
     LISTS,
@@ -52,6 +53,7 @@ from research_assets_tests.compliance.data_folder import (
     collect_data,
     digests,
     find,
+    mark,
     marts,
     records,
     write_results,
@@ -81,6 +83,7 @@ def finished(collected: Folder, tmp_path_factory: pytest.TempPathFactory) -> Fol
     """The same with marts, exports, alerts, a Dagster home and files of verification that have an item."""
     folder = collected.copy(tmp_path_factory.mktemp("finished") / "data")
     settings, video = folder.settings, most_commented(folder)
+    asyncio.run(collect_an_error(folder, f"busy near @{author_of(folder, video)} and {video}"))
     build_marts(folder.harness, settings)
     write_results(folder.harness, settings, (author_of(folder, video), str(video)))
     for entity, kind in (("videos", "video"), ("comments", "comment")):
@@ -88,6 +91,18 @@ def finished(collected: Folder, tmp_path_factory: pytest.TempPathFactory) -> Fol
     # With the same key, two removals log the same hash.
     load_or_create_key(settings.state)
     return folder
+
+
+async def collect_an_error(folder: Folder, message: str) -> None:
+    """Collect a day whose search always fails with a message."""
+    harness = copy.copy(folder.harness)
+    harness.settings = folder.settings
+    harness.ledger = Ledger(folder.settings.ledger, folder.settings.caps, harness.server_clock)
+    transport = TamperingTransport(
+        harness, lambda _, response: error_response(response, 500, "internal_error", message)
+    )
+    await harness.collect("videos", days(3)[2:], STUDIES[0], transport=transport)
+    harness.ledger.close()
 
 
 @pytest.fixture
@@ -109,7 +124,8 @@ def texts_of(folder: Folder, video: int) -> tuple[str, ...]:
     """Return the id of a video, and the ids and some texts of its comments."""
     comments = [one for one in records(folder.settings, "comments") if one["video_id"] == video]
     assert comments
-    return (str(video), *(str(one["id"]) for one in comments))
+    ids = (video, *(one["id"] for one in comments))
+    return (*map(str, ids), *map(mark, ids))
 
 
 def texts_before(before: dict[str, list[str]], handle: str) -> tuple[str, ...]:
@@ -248,6 +264,100 @@ def test_item_leaves_marts_exports_logs_and_dagster_home(finished: Folder, tmp_p
         kept = [row for row in before_marts[name] if not any(text in row for text in (*ids, *texts))]
         assert after_marts[name] == kept or name == "users", name
     assert len(before_marts["videos"]) > len(after_marts["videos"])
+
+
+def plant(settings: Settings, home: Path, video: int, handle: str) -> None:
+    """Leave an item in places of killed processes, open databases, unused pages and files of a user."""
+    text = f"{handle} {video} {mark(video)}"
+    sealed = next(
+        path
+        for path in sorted(settings.captures.glob("videos/*/*/*.jsonl.zst"))
+        if find_in(path.read_bytes(), (str(video),))
+    )
+    raw = next(
+        path
+        for path in sorted(settings.raw.glob("videos/study=garden/day=*/*.parquet"))
+        if find(path.parent, (str(video),))
+    )
+    # Drafts and copies of processes that were killed.
+    for path, copies in ((sealed, 2), (raw, 2), (verified_path(settings, "video"), 1)):
+        for name in (f".{path.name}.tmp", f"{path.name}.damaged")[:copies]:
+            shutil.copyfile(path, path.with_name(name))
+    for folder in (settings.raw / ".tmp" / "writer.x", settings.exports / ".all-20260101T000000Z.tmp"):
+        folder.mkdir(parents=True)
+        (folder / "rows.jsonl").write_text(f'{{"username": "{handle}", "id": {video}}}\n')
+        shutil.copyfile(raw, folder / "videos.parquet")
+    (settings.root / ".alerts.jsonl.tmp").write_text(f'{{"message": "{text}"}}\n')
+    (settings.state / "verification" / "videos-1.ids.txt").write_text(f"1\n{video}\n")
+    (settings.state / "verification" / "videos-1.result.txt").write_text(f"{video}\n")
+    settings.reports.mkdir(mode=0o700, exist_ok=True)
+    for name in ("garden.html", ".garden.html.tmp"):
+        (settings.reports / name).write_text(f"<p>{text}</p>")
+    (settings.dbt_target / "dbt.log").write_text(f"on-run-start {text}\n")
+    # Databases: pages that are not used any more, and logs of programs that were killed.
+    shutil.copyfile(settings.warehouse, settings.warehouse_build)
+    shutil.copyfile(settings.warehouse, settings.root / ".reader-1-aa.duckdb")
+    program = (
+        "import duckdb, os, sys; db = duckdb.connect(sys.argv[1]); db.execute('CREATE TABLE old AS SELECT ? AS t', "
+        "[sys.argv[2]]); db.execute('CHECKPOINT'); db.execute('DROP TABLE old'); db.execute('CHECKPOINT')\n"
+        "db.execute('CREATE TABLE new AS SELECT ? AS t', [sys.argv[2]]); os._exit(0)"
+    )
+    for path in (settings.warehouse, scratch_path(settings)):
+        subprocess.run([sys.executable, "-c", program, str(path), text], check=True)
+        assert text.encode() in path.with_name(path.name + ".wal").read_bytes()
+    for number, path in enumerate([settings.ledger, *sorted(home.rglob("*.db"))]):
+        with closing(sqlite3.connect(path)) as db:
+            # Without a row that has it, only the free pages have it.
+            db.execute("PRAGMA secure_delete = OFF")
+            db.execute("CREATE TABLE planted (t)")
+            db.executemany("INSERT INTO planted VALUES (?)", [(f"{text} {row}",) for row in range(200)])
+            db.commit()
+            db.execute("DROP TABLE planted")
+            db.commit()
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert number or text.encode() in path.read_bytes()
+    # Files of a user.
+    export = next(path for path in settings.exports.iterdir() if "pseudonymous" in path.name)
+    (export / "notes.md").write_text(f"about @{handle}\n")
+    (settings.root / "notes.csv").write_text(f"id,n\n1,2\n{video},3\n")
+
+
+@pytest.mark.timeout(1200)
+def test_planted_item_is_nowhere_after_the_removal(finished: Folder, tmp_path: Path) -> None:
+    folder = finished.copy(tmp_path / "data")
+    home = Path(shutil.move(folder.settings.dagster_home, tmp_path / "home"))
+    settings = replace(folder.settings, instance_home=home)
+    video = most_commented(folder)
+    handle = author_of(folder, video)
+    texts = (handle, *texts_of(folder, video))
+    plant(settings, home, video, handle)
+    planted = find(tmp_path, texts)
+    for place in (
+        *("home/history/runs.db", "home/history/runs/index.db", "compute_logs", ".jsonl.zst.tmp", ".parquet.tmp"),
+        *(".damaged", "raw/.tmp", ".ids.txt", ".result.txt", "garden.html", ".duckdb.wal", ".reader-", "scratch"),
+        *(
+            ".warehouse.build",
+            "quota.sqlite",
+            "exports/all-2",
+            "exports/all-ids",
+            "exports/.all",
+            "notes.csv",
+            "dbt.log",
+        ),
+    ):
+        assert any(place in one for one in planted), (place, planted)
+    assert any("compute_logs" in one and str(video) in one for one in planted)
+    receipts = remove_items(settings, folder.harness.clock.now, videos=[video], handles=[handle])
+    for receipt in receipts:
+        assert receipt.is_complete, receipt.problems
+    assert find(tmp_path, texts) == []
+    (receipt,) = receipts
+    assert all(text not in receipt.path.read_text() for text in texts)
+    # The log has the id of the video, and of the account a keyed hash.
+    log = log_path(settings.state).read_text()
+    assert str(video) in log
+    assert handle not in log
+    assert not verify_files(settings).findings
 
 
 def remove_in_process(folder: Folder, step: int, video: int, handle: str) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,7 @@
 """A server that repeats the credentials everywhere: no file, log or output of the project contains one afterwards.
 
-Covered are successful and failed runs of Dagster over HTTP, the build of the marts, and the commands. The forms of a
+Covered are successful and failed runs of Dagster over HTTP, the build of the marts, and the commands, among them the
+verification, an export and a removal. The forms of a
 credential are those of `forms_of`. Not here: each form in each position of one response (see tiktok/test_redaction.py).
 """
 
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,13 @@ import pytest
 import zstandard
 
 from research_assets.assets.warehouse import warehouse_definitions
+from research_assets.compliance.verification.step import take_step
+from research_assets.resources import CollectorResource
 from research_assets.sandbox import server
 from research_assets.sandbox.app import TOKEN_PATH, Receive, Sandbox, Scope, Send
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.settings import child_environment
+from research_assets.settings import Settings, child_environment
+from research_assets.storage.raw_reader import query_raw
 from research_assets.study.spec import UserRule
 from research_assets.units.periods import current_period
 from research_assets_tests.assets.harness import STUDY, AssetHarness, failure_message
@@ -99,7 +104,11 @@ class EchoingSandbox(Sandbox):
         fault, code = FAULTS.get(planted.requests, (0, ""))
         if code == "html":
             return fault, f"<html>{text}</html>".encode(), headers
-        answer = orjson.loads(body)
+        try:
+            answer = orjson.loads(body)
+        except ValueError:
+            # The result of a verification is a list of ids.
+            return status, body + text.encode(), headers
         answer |= {"@": ["@", {"@": "@"}], "error": {"code": code or "ok", "message": "@", "log_id": "@"}}
         if fault and code != "data":
             return fault, _with_forms({"error": answer["error"] | {"code": code}, "@": "@"}, planted.forms()), headers
@@ -159,6 +168,11 @@ def _texts(path: Path) -> Iterator[bytes]:
                 yield repr(database.execute(f'SELECT * FROM "{table}"').fetchall()).encode()
 
 
+def _stored_video(settings: Settings) -> int:
+    ((video,),) = query_raw(settings.raw, "videos", "study=*/day=*", "SELECT min(id) FROM {table}")
+    return int(video)
+
+
 def _forms_in(text: bytes, forms: set[bytes]) -> list[bytes]:
     text = text.lower()
     return [form for form in forms if form in text]
@@ -187,16 +201,22 @@ def test_no_credential_is_in_anything_written(
         settings = harness.settings
         definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock())
         assert dg.materialize(list(definitions.assets or []), instance=instance).success  # type: ignore[arg-type]
-        for rejects in (False, True):
-            planted.rejects_tokens = rejects
-            for command in (["-vv", "check-api"], ["-vv", "status"]):
-                run = subprocess.run(
-                    [Path(sys.executable).with_name("research-assets"), *command],
-                    env=child_environment(settings),
-                    capture_output=True,
-                    check=False,
-                )
-                outputs += [run.stdout, run.stderr]
+        planted.rejects_tokens = False
+        for hours in (0, 1, 24):
+            at = sandbox.clock.now() + timedelta(days=20, hours=hours)
+            take_step(settings, CollectorResource(settings, clock=FakeClock()).open, FakeClock(at).now)
+        commands = [(rejects, command) for rejects in (False, True) for command in ("check-api", "status", "verify")]
+        commands += [(False, "export"), (False, f"forget --video {_stored_video(settings)} --yes")]
+        for planted.rejects_tokens, command in commands:
+            run = subprocess.run(
+                [Path(sys.executable).with_name("research-assets"), "-vv", *command.split()],
+                env=child_environment(settings),
+                capture_output=True,
+                check=False,
+            )
+            outputs += [run.stdout, run.stderr]
+            if command.startswith(("export", "forget")):
+                assert run.returncode == 0, run.stderr
     captured = capfd.readouterr()
     outputs += [captured.out.encode(), captured.err.encode(), caplog.text.encode(), *planted.command_lines]
     forms = {form.encode().lower() for form in planted.forms()}
@@ -210,5 +230,8 @@ def test_no_credential_is_in_anything_written(
             replaced += text.count(b"***")
             found += [f"{path.relative_to(tmp_path)}: {form!r}" for form in _forms_in(text, forms)]
     assert not found
-    assert {path.suffix for path in files} >= {".zst", ".parquet", ".duckdb", ".sqlite", ".db", ".json"}
+    assert {path.suffix for path in files} >= {".zst", ".parquet", ".duckdb", ".sqlite", ".db", ".json", ".csv"}
+    names = {path.relative_to(tmp_path).as_posix() for path in files}
+    for place in ("/verification/tasks.jsonl", "/receipts/", "/exports/", "/withdrawals.jsonl"):
+        assert any(place in name for name in names), place
     assert replaced > 1000
