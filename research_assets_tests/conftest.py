@@ -48,6 +48,7 @@ INTEGRATION = (
     "cli/test_ui.py",
     "collect/test_clock.py",
     "collect/test_crash.py",
+    "collect/test_pseudonymous.py",
     "collect/test_query_parts.py",
     "collect/test_random_faults.py",
     "collect/test_stories.py",

@@ -122,9 +122,9 @@ def require_same_key(settings: Settings, study: str, current: str | None) -> Non
         )
     if recorded is None and current is not None and _has_handles(settings, study):
         raise PseudonymKeyError(
-            f"The study {study} already has data that was collected with handles, which pseudonyms would not match. No "
-            "request was sent. Choose another name, or remove its data first with: research-assets forget --study "
-            f"{study}"
+            f"The study {study} already has data that was collected with handles, which pseudonyms would not match "
+            f"(there is no record {record_path(settings, study)}). No request was sent. Choose another name, or remove "
+            f"its data first with: research-assets forget --study {study}"
         )
 
 

@@ -309,12 +309,15 @@ def _read_document(document: _Document, today: date, studies_only: bool) -> Decl
     if not isinstance(attributes, dict) or attributes.get("pseudonymous") is not True:
         return study
     accounts = {".".join(map(str, path)) for path in document.lines if names_accounts(attributes, path[1:])}
+
+    def may_name(issue: StudyIssue) -> bool:
+        # With `@` for example a link to a video.
+        return issue.key in accounts or "@" in issue.message
+
     document.issues = [
-        replace(one, message=hide_values(one.message)) if one.key in accounts else one for one in document.issues
+        replace(one, message=hide_values(one.message)) if may_name(one) else one for one in document.issues
     ]
-    if study is None:
-        return None
-    return replace(study, notes=tuple(one for one in study.notes if one.key not in accounts))
+    return study and replace(study, notes=tuple(one for one in study.notes if not may_name(one)))
 
 
 def _read_study(document: _Document, today: date, studies_only: bool) -> DeclaredStudy | None:

@@ -385,7 +385,7 @@ def to_spec(
     issues += [*_rule_issues(study, today), *_field_issues(study), *_period_issues(study, query)]
     fields = {entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()}
     if study.pseudonymous:
-        issues += pseudonymous_issues(study.users.who, study.fields)
+        issues += pseudonymous_issues(study.users.who, study.fields, query)
         fields = stored_fields(fields)
     panel = _resolve_panel(study, folder, issues, notes)
     spec = StudySpec(

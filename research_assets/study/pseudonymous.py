@@ -14,16 +14,18 @@ from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 from research_assets.storage.pseudonym_keys import PseudonymKeyError, collection_key, require_same_key
 from research_assets.study.left_out import query_names
-from research_assets.study.spec import StudySpec
+from research_assets.study.spec import QueryGroups, StudySpec
 from research_assets.tiktok.pseudonyms import DROPPED, Pseudonyms
 
 _QUOTED = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
 
 
-def pseudonymous_issues(who: str, fields: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def pseudonymous_issues(
+    who: str, fields: Mapping[str, Any], query: QueryGroups
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield the keys of a pseudonymous study that contradict it, each with a message.
 
-    `who` is the rule of its users, `fields` the requested fields by entity.
+    `who` is the rule of its users, `fields` the requested fields by entity, `query` the query in the API's form.
     """
     if who in ("authors", "top"):
         reason = f"{who} needs the handles of authors, of which a pseudonymous study stores only pseudonyms"
@@ -32,6 +34,12 @@ def pseudonymous_issues(who: str, fields: Mapping[str, Any]) -> Iterator[tuple[t
         if dropped := sorted(DROPPED.intersection(names)):
             reason = f"a pseudonymous study does not store {', '.join(dropped)}"
             yield ("fields", entity), f"{reason}. Remove from the list"
+
+    for group, conditions in query.items():
+        for index, condition in enumerate(conditions):
+            if condition["field_name"] == "keyword" and any("@" in value for value in condition["field_values"]):
+                reason = "a keyword with @ names an account, and keywords are stored as they are"
+                yield ("query", group, index), f"{reason}. Use a condition on username, or another keyword"
 
 
 def names_accounts(attributes: Mapping[str, Any], path: Sequence[str | int]) -> bool:

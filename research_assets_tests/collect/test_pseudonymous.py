@@ -24,15 +24,16 @@ from research_assets.collect.id_lists.rehydrate import publish_rehydrated, rehyd
 from research_assets.collect.id_lists.run import IdListTask, fetch_id_list
 from research_assets.compliance.forget import preview_removal, remove_folder, remove_items
 from research_assets.planning.expected_units import write_expected_units, write_request_log
+from research_assets.report.methods import requested_fields_table
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
-from research_assets.storage.captures import list_open_journals
+from research_assets.storage.captures import list_open_journals, list_sealed_files, read_events
 from research_assets.storage.pseudonym_keys import PseudonymKeyError, pseudonymous_studies
 from research_assets.storage.replay import replay
 from research_assets.study.loader import find_studies
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.names import fold_handle
-from research_assets.tiktok.pseudonyms import PATTERN, Pseudonyms, UnknownPseudonym
+from research_assets.tiktok.pseudonyms import DROPPED, PATTERN, Pseudonyms, UnknownPseudonym
 from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days, error_response
 from research_assets_tests.collect.process_harness import CollectorProcess, kill_at_page, serve_harness
@@ -238,6 +239,18 @@ def test_requests_units_and_states_equal_those_of_the_twin(plain: CollectorHarne
     assert units(secret, str) == units(plain, lambda unit: ",".join(PSEUDONYM(name) for name in unit.split(",")))
     expected = "SELECT entity, partition, unit FROM {expected_units} WHERE unit_kind = 'account'"
     assert sorted(secret.sql(expected)) == sorted((one, at, PSEUDONYM(name)) for one, at, name in plain.sql(expected))
+
+
+def test_requests_name_the_fields_that_the_report_shows(
+    secret: CollectorHarness, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    spec = pseudonymous(tmp_path_factory.mktemp("studies"), secret.settings)["garden"]
+    shown = {str(row[0]): set(str(row[1]).split(", ")) for row in requested_fields_table(spec).rows}
+    for entity in ("videos", "comments", "users", "pinned_videos"):
+        paths = list_sealed_files(secret.settings.captures, entity=entity, study="garden")
+        events = [event for path in paths for event in read_events(path) if event["event"] == "page"]
+        assert {frozenset(event["request"]["fields"]) for event in events} == {frozenset(shown[entity])}
+    assert not shown["users"] & DROPPED
 
 
 def test_texts_keep_everything_but_identifiers(plain: CollectorHarness, secret: CollectorHarness) -> None:

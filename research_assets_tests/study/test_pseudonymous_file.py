@@ -52,6 +52,7 @@ def key_file(path: Path, text: str = KEY, mode: int = 0o600) -> str:
     [
         ("", "users", "authors needs the handles of authors"),
         ("users: {who: top, n: 5}", "users", "top needs the handles of authors"),
+        ("users: none\nquery: {or: [{field: keyword, eq: '@zoe'}]}", "query.or.0", "a keyword with @ names an account"),
         ("users: none\nfields: {users: [display_name, video_count]}", "fields.users", "does not store display_name"),
         (
             "users: none\npseudonymous: yes",
@@ -61,7 +62,8 @@ def key_file(path: Path, text: str = KEY, mode: int = 0o600) -> str:
     ],
 )
 def test_settings_that_need_handles_are_refused(tmp_path: Path, lines: str, key: str, message: str) -> None:
-    text = MINIMAL_STUDY + lines + ("" if "pseudonymous" in lines else "\npseudonymous: true")
+    base = MINIMAL_STUDY.partition("query")[0] if "query" in lines else MINIMAL_STUDY
+    text = base + lines + ("" if "pseudonymous" in lines else "\npseudonymous: true")
     with pytest.raises(StudyError) as caught:
         read_study_file(write(tmp_path, text), today=TODAY)
     [issue] = caught.value.issues
@@ -107,6 +109,7 @@ def test_dropped_fields_are_not_requested(find: Find) -> None:
         ("panel: {usernames: ['zoe q']}", "panel.usernames.0"),
         ("panel: zoe", "panel"),
         ("panel: {file: panel.txt}", "panel.file"),
+        ("query: {and: [{field: video_id, eq: 'https://vm.tiktok.com/@zoe/x'}]}", "query.and.0.eq"),
         ("query: {and: [{field: username, in: [zoe q, 'zoe!']}]}", "query.and.0.in.0"),
     ],
 )
