@@ -35,6 +35,7 @@ INTEGRATION = (
     "browser/",
     "docs/test_docs.py",
     "end_to_end/",
+    "meanings/",
     "warehouse/",
     "assets/test_asset_graph.py",
     "assets/test_collected_assets.py",
@@ -83,6 +84,8 @@ GROUPS = {
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
+    # All of them read one moving world.
+    "meanings/test_ties.py": "meanings",
     # All of them read one built warehouse.
     "warehouse/test_build.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",

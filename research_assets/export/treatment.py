@@ -82,12 +82,12 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     },
     "follows": {
         _T.KEEP: "study first_seen_at last_seen_at missed_at n_observations is_in_followers is_in_following "
-        "is_current is_mutual followers_completeness following_completeness",
+        "is_left_censored is_current is_mutual followers_completeness following_completeness",
         _T.USER: "source_username target_username",
     },
     "engagements": {
         _T.KEEP: "study kind position video_created_at video_view_count first_seen_at last_seen_at missed_at "
-        "n_observations is_current",
+        "n_observations is_left_censored is_current",
         _T.LABEL: "video_region_code video_hashtags",
         _T.USER: "username video_username",
         _T.VIDEO: "video_id",

@@ -25,7 +25,7 @@ class GroundTruth:
     def __init__(self, world: World, threads: CommentThreads, network: Network) -> None:
         self._world = world
         self._threads = threads
-        self._network = network
+        self.network = network
 
     def videos(self, query: Mapping[str, Any], start: date, end: date) -> dict[date, DayHits]:
         """Return the hits of a query by UTC day of publication; days without hits are included.
@@ -70,7 +70,7 @@ class GroundTruth:
         account = self._world.account(username, at)
         if account is None or account.state != "open":
             return {"username": username, "state": self.state(username)}
-        network = self._network
+        network = self.network
         followers = [r for r in network.followers(account, at) if network.listed(r, at)]
         following = [r for r in network.following(account, at) if network.listed(r, at)]
         lists = {
