@@ -62,7 +62,8 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     },
     "comments": {
         _T.KEEP: "study day depth is_reply position like_count reply_count created_at uploaded_at "
-        "inclusion_probability sampling_weight first_seen_at last_seen_at n_observations",
+        "selection selection_rank selected_at inclusion_probability sampling_weight first_seen_at last_seen_at "
+        "n_observations",
         _T.COMMENT: "comment_id parent_comment_id thread_root_id",
         _T.VIDEO: "video_id",
         _T.TEXT: "text",
@@ -111,7 +112,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     },
     "coverage": {
         _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected n_rejected "
-        "inclusion_probability "
+        "selection selection_rank selected_at inclusion_probability "
         "n_attempts requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # Reasons quote error messages of the API, which contain names of accounts.

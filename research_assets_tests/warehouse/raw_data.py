@@ -102,7 +102,12 @@ def make_attempt(
 ) -> dict[str, Any]:
     """Return a row of `coverage` with one request."""
     values = {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "state": state}
-    return values | {"first_at": last, "last_at": last, "requests": 1.0, "inclusion_probability": 1.0} | more
+    return (
+        values
+        | {"first_at": last, "last_at": last, "requests": 1.0, "inclusion_probability": 1.0}
+        | {"selection": "all"}
+        | more
+    )
 
 
 def write_raw_data(raw: Path) -> None:

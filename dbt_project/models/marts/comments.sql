@@ -26,7 +26,11 @@ changed_days as (
         on stored.study = sampled.study
         and stored.day = sampled.day
         and stored.video_id = sampled.video_id
-    where stored.inclusion_probability is distinct from sampled.inclusion_probability
+    where
+        stored.inclusion_probability is distinct from sampled.inclusion_probability
+        or stored.selection is distinct from sampled.selection
+        or stored.selection_rank is distinct from sampled.selection_rank
+        or stored.selected_at is distinct from sampled.selected_at
 ),
 {% endif %}
 
@@ -71,6 +75,9 @@ select
     observations.uploaded_at,
     observations.display_name,
     observations.unknown_fields_json,
+    sampled.selection,
+    sampled.selection_rank,
+    sampled.selected_at,
     sampled.inclusion_probability,
     1 / sampled.inclusion_probability as sampling_weight,
     latest.first_seen_at,
