@@ -70,6 +70,39 @@ class MissingUnits:
 
 
 @dataclass(frozen=True, slots=True)
+class DistinctMissing:
+    """Units that were complete in no period, by state and reason of the newest one. An account counts once.
+
+    `videos` and `views` are those of the videos whose comments are missing.
+    """
+
+    entity: str
+    kind: str
+    state: str
+    reason: str
+    units: int
+    videos: int
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedAccounts:
+    """Accounts whose profile or list was due in at least one wave (a week or day of observation).
+
+    `observed` of them were complete in at least one wave, `always_observed` in each wave in which they were due.
+    `observations` counts accounts times waves, `complete` those of them that are complete.
+    """
+
+    entity: str
+    waves: int
+    accounts: int
+    observed: int
+    always_observed: int
+    observations: int
+    complete: int
+
+
+@dataclass(frozen=True, slots=True)
 class DailyRequests:
     """Requests of one pool on one UTC day, by outcome."""
 
@@ -239,6 +272,9 @@ class ReportData:
     days: Sequence[StudyDay]
     units: Sequence[UnitGroup]
     gaps: Sequence[MissingUnits]
+    n_distinct_units: int
+    missing: Sequence[DistinctMissing]
+    accounts: Sequence[ObservedAccounts]
     daily_requests: Sequence[DailyRequests]
     endpoints: Sequence[EndpointRequests]
     hashtags: Sequence[RankedItem]

@@ -8,7 +8,6 @@ Not here: the other sections (see sections.py), the SQL behind the numbers (see 
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -228,21 +227,33 @@ def _accounts(data: ReportData, study: StudySpec) -> str:
             "panel": "the accounts of a panel",
             "none": "selected accounts",
         }[study.users.who]
+        [observed] = [one for one in data.accounts if one.entity == "users"]
+        waves = (
+            f", and {format_number(observed.always_observed)} "
+            f"({format_share(observed.always_observed, observed.accounts)}) in each wave in which they were due. Of "
+            f"{pluralize(observed.observations, 'planned observation')} of an account in a wave, "
+            f"{format_number(observed.complete)} ({format_share(observed.complete, observed.observations)}) "
+            f"{was_were(observed.complete)} complete"
+            if observed.waves > 1
+            else ""
+        )
         sentences.append(
-            f"Profiles of {accounts} were observed {study.observe}; profiles of "
-            f"{pluralize(data.overall.profiles, 'account')} were retained, from "
-            f"{pluralize(profiles.units, 'profile observation')} that {was_were(profiles.units)} requested or due."
+            f"Profiles of {accounts} were observed {study.observe}, in {pluralize(observed.waves, 'wave')}. Of "
+            f"{pluralize(observed.accounts, 'account')}, {format_number(observed.observed)} "
+            f"({format_share(observed.observed, observed.accounts)}) {was_were(observed.observed)} observed at least "
+            f"once{waves}."
         )
     if study.panel:
         panel = f"a panel of {pluralize(len(study.panel), 'account')}"
         lists = [
-            f"{format_number(_n_complete(data, entity, 'account'))} of {pluralize(group.units, one, many)} "
-            f"({pluralize(group.kept, 'row')})"
-            for entity, (one, many) in _LIST_NOUNS.items()
-            if (group := combine_units(data, entity)).units
+            f"{format_number(one.observed)} of {pluralize(one.accounts, *_LIST_NOUNS[one.entity])} "
+            f"({pluralize(one.waves, 'wave')}; {pluralize(combine_units(data, one.entity).kept, 'row')} in all waves)"
+            for one in data.accounts
+            if one.entity in _LIST_NOUNS
         ]
         sentences.append(
-            f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete."
+            f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete at "
+            "least once."
             if lists
             else f"The study included {panel}, whose lists had not been requested when this report was written."
         )
@@ -272,25 +283,23 @@ def _requests_and_observations(data: ReportData) -> str:
 
 
 def _missing(data: ReportData) -> str:
-    n_units = sum(group.units for group in data.units)
+    n_units = data.n_distinct_units
     if not n_units:
         return "No data were due for collection when this report was written."
-    if not data.gaps:
+    if not data.missing:
         return f"No data were missing: all {pluralize(n_units, 'unit')} of collection {was_were(n_units)} complete."
-    by_reason: Counter[tuple[str, str]] = Counter()
-    for gap in data.gaps:
-        by_reason[gap.state, gap.reason] += gap.units
     reasons = [
-        f"{format_number(units)} {_MISSING_LABELS.get(state, state)} ({reason.rstrip('.')})"
-        for (state, reason), units in by_reason.most_common(MAX_REASONS)
+        f"{format_number(one.units)} {_MISSING_LABELS.get(one.state, one.state)} ({one.reason.rstrip('.')})"
+        for one in data.missing[:MAX_REASONS]
     ]
-    n_more = len(by_reason) - len(reasons)
+    n_more = len(data.missing) - len(reasons)
     more = f"; and others for {pluralize(n_more, 'further reason')}" if n_more else ""
-    n_missing = sum(by_reason.values())
+    n_missing = sum(one.units for one in data.missing)
     return (
-        f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts), "
-        f"{format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} missing, by reason: "
-        f"{'; '.join(reasons)}{more}. Missing units are tabulated by reason in the section on coverage."
+        f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts; each "
+        f"account counts once), {format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} "
+        f"missing, by reason: {'; '.join(reasons)}{more}. Missing units are tabulated by reason in the section on "
+        "coverage."
     )
 
 

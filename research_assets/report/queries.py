@@ -20,10 +20,12 @@ from research_assets.report.data import (
     DailyObservations,
     DailyRequests,
     DegreeShare,
+    DistinctMissing,
     Distribution,
     EndpointRequests,
     FollowList,
     MissingUnits,
+    ObservedAccounts,
     RankedItem,
     ReportData,
     SampledUnits,
@@ -91,6 +93,56 @@ from (
 )
 group by entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
 order by entity, unit_kind, state, count(*) desc
+"""
+
+N_DISTINCT_UNITS_SQL = """
+select count(distinct (entity, unit_kind, unit)) from marts.coverage
+where study = $study and (entity <> 'videos' or unit_kind = 'day')
+"""
+
+# An account has a unit in each period. It is missing if no period is complete, and counts once.
+DISTINCT_MISSING_SQL = """
+with units as (
+  select
+    entity, unit_kind, unit, arg_max(state, partition_day) as state,
+    arg_max(
+      regexp_replace(coalesce(replace(reason, unit, '…'), 'no reason recorded'), '[.]? ?Next try: .*$', ''),
+      partition_day
+    ) as masked
+  from marts.coverage
+  where study = $study and (entity <> 'videos' or unit_kind = 'day')
+  group by entity, unit_kind, unit
+  having not bool_or(state = 'complete')
+)
+select
+  units.entity, unit_kind, state,
+  min(masked) || case when count(distinct masked) > 1 then ' (and similar reasons with other numbers)' else '' end,
+  count(*), count(videos.video_id), coalesce(sum(videos.view_count), 0)::bigint
+from units
+left join marts.videos as videos
+  on videos.study = $study and units.entity = 'comments' and unit_kind = 'video'
+  and videos.video_id = try_cast(units.unit as bigint)
+group by units.entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
+order by count(*) desc, units.entity, unit_kind, state
+"""
+
+OBSERVED_ACCOUNTS_SQL = """
+with accounts as (
+  select entity, unit, count(*) as due, count(*) filter (state = 'complete') as complete
+  from marts.coverage
+  where study = $study and unit_kind = 'account' and entity not in ('videos', 'comments')
+  group by entity, unit
+),
+
+waves as (
+  select entity, count(distinct partition_day) as waves from marts.coverage
+  where study = $study and unit_kind = 'account' and entity not in ('videos', 'comments') group by entity
+)
+
+select
+  entity, any_value(waves), count(*), count(*) filter (complete > 0), count(*) filter (complete = due),
+  sum(due)::bigint, sum(complete)::bigint
+from accounts join waves using (entity) group by entity order by entity
 """
 
 DAILY_REQUESTS_SQL = """
@@ -286,6 +338,9 @@ class _Reader:
             days=days,
             units=units,
             gaps=[MissingUnits(*row) for row in self._rows(MISSING_UNITS_SQL)],
+            n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
+            missing=[DistinctMissing(*row) for row in self._rows(DISTINCT_MISSING_SQL)],
+            accounts=[ObservedAccounts(*row) for row in self._rows(OBSERVED_ACCOUNTS_SQL)],
             daily_requests=[DailyRequests(*row) for row in self._rows(DAILY_REQUESTS_SQL)],
             endpoints=[EndpointRequests(*row) for row in self._rows(ENDPOINTS_SQL)],
             hashtags=[RankedItem(*row) for row in self._rows(HASHTAGS_SQL, top=TOP_N)],

@@ -112,6 +112,7 @@ async def _observe(harness: CollectorHarness) -> tuple[frozenset[str], frozenset
         period = [week_of(clock.now().date())]
         for entity in ("users", *LISTS):
             await _collect(harness, entity, period, studies=[SAMPLE])
+        write_expected_units(harness.settings.raw, STUDIES, clock.now())
     return gone, withdrawn
 
 
@@ -126,9 +127,9 @@ def build_moving_world(root: Path) -> MovingWorld:
         }
     )
     config = SandboxConfig(
-        videos_per_day=150,
+        videos_per_day=250,
         undeliverable=0.2,
-        withdrawn_per_year=2.0,
+        withdrawn_per_year=0.5,
         count_lag_days=10.0,
         fresh_missing=0.4,
         fresh_missing_days=12.0,
@@ -137,8 +138,6 @@ def build_moving_world(root: Path) -> MovingWorld:
     )
     harness = CollectorHarness(settings, config, FakeClock(FIRST_OBSERVATION))
     gone, withdrawn = asyncio.run(_observe(harness))
-    raw, now = harness.settings.raw, harness.clock.now()
-    write_expected_units(raw, STUDIES, now)
-    write_request_log(raw, harness.ledger)
+    write_request_log(harness.settings.raw, harness.ledger)
     build_and_publish(harness.settings)
     return MovingWorld(harness, gone, withdrawn)
