@@ -106,14 +106,17 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.USER: "username",
     },
     "study_days": {
-        _T.KEEP: "study day state offered kept requests n_videos n_creators n_comments view_count_sum "
+        _T.KEEP: "study day state offered kept first_offered first_kept requests n_videos n_not_returned n_creators "
+        "n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
         "share_count_median last_seen_at api_changes api_changes_started",
     },
     "coverage": {
-        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected n_rejected "
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected first_offered first_kept "
+        "n_rejected "
         "selection selection_rank selected_at inclusion_probability "
-        "n_attempts requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
+        "n_attempts requests first_at last_at first_completed_at last_complete_started_at completed_at "
+        "last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # Reasons quote error messages of the API, which contain names of accounts.
         _T.DROP: "reason capture",

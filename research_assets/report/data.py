@@ -28,7 +28,11 @@ class StudyTotals:
 
 @dataclass(frozen=True, slots=True)
 class StudyDay:
-    """A publication day: the state of its search, raw hits reported, rows retained, and the rows in the marts."""
+    """A publication day: the state of its search, and the rows in the marts.
+
+    `offered` raw hits were reported and `kept` rows retained at the first complete observation. The newest one did not
+    return `not_returned` of the videos again.
+    """
 
     day: date
     state: str
@@ -37,12 +41,16 @@ class StudyDay:
     comments: int
     offered: int | None
     kept: int | None
+    not_returned: int
     views_median: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class UnitGroup:
-    """Units of one entity, kind and state, with their rows and requests."""
+    """Units of one entity, kind and state, with their rows and requests.
+
+    The rows are those of the attempt that counts; `first_offered` and `first_kept` are those of the first complete one.
+    """
 
     entity: str
     kind: str
@@ -55,6 +63,8 @@ class UnitGroup:
     requests: float
     first_at: datetime | None
     last_at: datetime | None
+    first_offered: int
+    first_kept: int
 
 
 @dataclass(frozen=True, slots=True)

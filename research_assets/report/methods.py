@@ -137,20 +137,39 @@ def _videos(data: ReportData) -> str:
             f"{pluralize(n_searched, 'searched day')}. Empty responses do not show whether the query matches no public "
             "video or was not answered."
         )
-    not_returned = days.offered - days.kept
-    difference = (
-        f" The other {format_number(not_returned)} ({format_share(not_returned, days.offered)}) "
-        f"{was_were(not_returned)} reported but not returned; the API does not return videos that were deleted, made "
-        "private or moderated."
-        if not_returned > 0
+    complete = (
+        f"Of {pluralize(days.units, 'day')}, {format_number(n_complete)} ({format_share(n_complete, days.units)}) "
+        f"{was_were(n_complete)} complete."
+    )
+    total = f"{pluralize(overall.videos, 'distinct video')} by {pluralize(overall.creators, 'creator')}"
+    if not n_complete:
+        return f"{complete} The dataset comprised {total}."
+    n_withheld = days.first_offered - days.first_kept
+    withheld = (
+        f" The other {format_number(n_withheld)} ({format_share(n_withheld, days.first_offered)}) "
+        f"{was_were(n_withheld)} reported but not returned; the API gives no reason."
+        if n_withheld > 0
         else ""
     )
     return (
-        f"Of {pluralize(days.units, 'day')}, {format_number(n_complete)} ({format_share(n_complete, days.units)}) "
-        f"{was_were(n_complete)} complete. Up to {pluralize(days.asked, 'row')} {was_were(days.asked)} requested. The "
-        f"API reported {pluralize(days.offered, 'matching video')}, of which {format_number(days.kept)} "
-        f"({format_share(days.kept, days.offered)}) {was_were(days.kept)} returned and retained.{difference} The "
-        f"dataset comprised {pluralize(overall.videos, 'distinct video')} by {pluralize(overall.creators, 'creator')}."
+        f"{complete} At the first complete observation of each day, the API reported "
+        f"{pluralize(days.first_offered, 'matching video')}, of which {format_number(days.first_kept)} "
+        f"({format_share(days.first_kept, days.first_offered)}) {was_were(days.first_kept)} returned and retained."
+        f"{withheld} The dataset comprised {total} from all observations.{_attrition(data)}"
+    )
+
+
+def _attrition(data: ReportData) -> str:
+    """Return how many videos later observations added, and how many they did not return again."""
+    if not any(times > 1 for times, _ in data.observations):
+        return ""
+    days, n_gone = combine_units(data, "videos", "day"), sum(day.not_returned for day in data.days)
+    n_added = max(0, data.overall.videos - days.first_kept)
+    return (
+        f" Of these, {format_number(n_added)} ({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
+        f"returned by the first complete observation of their day, and {format_number(n_gone)} "
+        f"({format_share(n_gone, data.overall.videos)}) {was_were(n_gone)} not returned again by the newest one "
+        "(attrition)."
     )
 
 
@@ -391,6 +410,8 @@ def combine_units(data: ReportData, entity: str, kind: str | None = None) -> Uni
         requests=sum(group.requests for group in groups),
         first_at=min(first, default=None),
         last_at=max(last, default=None),
+        first_offered=sum(group.first_offered for group in groups),
+        first_kept=sum(group.first_kept for group in groups),
     )
 
 
@@ -410,7 +431,11 @@ def totals_table(data: ReportData) -> ReportTable:
         *number_columns("units", "rows requested", "rows reported by the API", "rows retained", "requests"),
         *time_columns("first retrieval (UTC)", "last retrieval (UTC)"),
     ]
-    return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False)
+    note = (
+        "Rows requested, reported and retained are those of the newest complete attempt at each unit; requests and "
+        "dates are those of all attempts. The section on volume has the yield of the first observation of each day."
+    )
+    return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False, note=note)
 
 
 def requested_fields_table(study: StudySpec) -> ReportTable:

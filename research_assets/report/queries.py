@@ -65,7 +65,9 @@ from marts.quota_usage where study = $study
 """
 
 DAYS_SQL = """
-select day, state, n_videos, n_creators, n_comments, offered, kept, view_count_median
+select
+  day, state, n_videos, n_creators, n_comments, coalesce(first_offered, offered), coalesce(first_kept, kept),
+  n_not_returned, view_count_median
 from marts.study_days where study = $study order by day
 """
 
@@ -74,7 +76,8 @@ UNITS_SQL = """
 select
   entity, unit_kind, state, count(*),
   coalesce(sum(asked), 0)::bigint, coalesce(sum(offered), 0)::bigint, coalesce(sum(kept), 0)::bigint,
-  sum(expected)::bigint, coalesce(sum(requests), 0)::double, min(first_at), max(last_at)
+  sum(expected)::bigint, coalesce(sum(requests), 0)::double, min(first_at), max(last_at),
+  coalesce(sum(first_offered), 0)::bigint, coalesce(sum(first_kept), 0)::bigint
 from marts.coverage
 where study = $study and (entity <> 'videos' or unit_kind = 'day')
 group by all order by entity, unit_kind, state

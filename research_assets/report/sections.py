@@ -47,8 +47,10 @@ MAX_LISTS = 60
 """Maximum number of follow lists in a table."""
 
 _REPORTED_NOTE = (
-    "Reported: raw hits that the API counted, whether or not it returned them. The hits of a search that covered "
-    "several days are divided among these days. Retained: distinct rows that were returned and stored."
+    "Reported: raw hits that the API counted at the first complete observation of the day, whether or not it returned "
+    "them. The hits of a search that covered several days are divided among these days. Retained: distinct rows that "
+    "this observation returned. Videos: all that any observation returned. Not returned again: those of them that the "
+    "newest complete observation did not return."
 )
 
 
@@ -69,14 +71,15 @@ def volume_section(data: ReportData) -> ReportSection:
         caption.append("API changes that depend on the collection date are shown in the next section.")
     rows = [
         [str(day.day), state_label(day.state), format_number(day.offered), format_number(day.kept),
-         format_number(day.videos), format_number(day.creators), format_number(day.comments),
+         format_number(day.videos), format_number(day.not_returned), format_number(day.creators),
+         format_number(day.comments),
          format_number(day.views_median)]
         for day in days
     ]  # fmt: skip
     columns = [
         *time_columns("day"),
         *text_columns("state"),
-        *number_columns("reported", "retained", "videos", "creators", "comments", "median views"),
+        *number_columns("reported", "retained", "videos", "not returned again", "creators", "comments", "median views"),
     ]
     figure = ReportFigure("volume", chart, f"Videos by {unit} of publication", " ".join(filter(None, caption)))
     return ReportSection(
@@ -235,7 +238,8 @@ def coverage_section(data: ReportData) -> ReportSection:
     note = (
         "Numbers of rows, except units and requests. Requested: rows that the requests asked for. Reported: raw hits "
         "that the API counted. Retained: distinct rows that were returned and stored. Expected: rows that another "
-        "field announced, such as the comment count of a video. In the mart coverage these columns have the names "
+        "field announced, such as the comment count of a video. Rows are those of the newest complete attempt at each "
+        "unit, requests those of all attempts. In the mart coverage these columns have the names "
         "asked, offered, kept and expected; the state not requested has the name not_asked."
     )
     tables = [ReportTable("Units by state", columns, rows, note=note)]

@@ -14,6 +14,7 @@ from typing import Any
 from research_assets.clock import week_of
 from research_assets.planning.expected_units import write_expected_units, write_request_log
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.ground_truth import DayHits
 from research_assets.settings import VARIABLES, Settings
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.warehouse.reader import connect_read_only
@@ -56,11 +57,16 @@ N_GONE = 5
 
 @dataclass(frozen=True)
 class MovingWorld:
-    """The data of five weeks. `gone` are the followers of `STAR` that left; `withdrawn` videos of a test's choice."""
+    """The data of five weeks, and the truth.
+
+    `gone` are the followers of `STAR` that left, `withdrawn` videos of a test's choice. `hits` are the raw hits and the
+    deliverable videos of the first study at each of the three observations of its videos.
+    """
 
     harness: CollectorHarness
     gone: frozenset[str]
     withdrawn: frozenset[int]
+    hits: tuple[DayHits, ...]
 
     @property
     def settings(self) -> Settings:
@@ -90,11 +96,11 @@ async def _collect(harness: CollectorHarness, entity: str, partitions: Sequence[
         assert pause is None, pause
 
 
-async def _observe(harness: CollectorHarness) -> tuple[frozenset[str], frozenset[int]]:
-    """Observe the accounts in five weeks and the videos in three; return the accounts and videos that left."""
+async def _observe(harness: CollectorHarness) -> MovingWorld:
+    """Observe the accounts in five weeks and the videos in three."""
     app, clock = harness.app, harness.clock
     days = SAMPLE.days_until(clock.now())
-    gone, withdrawn = frozenset[str](), frozenset[int]()
+    gone, withdrawn, hits = frozenset[str](), frozenset[int](), list[DayHits]()
     for week in range(WEEKS):
         if week:
             clock.moment = FIRST_OBSERVATION + timedelta(weeks=week)
@@ -105,6 +111,14 @@ async def _observe(harness: CollectorHarness) -> tuple[frozenset[str], frozenset
             withdrawn = frozenset(harness.ids()[::10])
             app.world.withdrawn |= withdrawn
         if week in (0, 2, WEEKS - 1):
+            query = {group: list(conditions) for group, conditions in _QUERY.items()}
+            by_day = app.ground_truth.videos(query, days[0], days[-1]).values()
+            hits.append(
+                DayHits(
+                    tuple(video for day in by_day for video in day.raw),
+                    tuple(video for day in by_day for video in day.deliverable),
+                )
+            )
             await _collect(harness, "videos", days, studies=[SAMPLE], recollect=week > 0)
             await _collect(harness, "videos", days[:3], studies=[TOP], recollect=week > 0)
             await _collect(harness, "comments", days, studies=[SAMPLE], recollect=week > 0)
@@ -113,7 +127,7 @@ async def _observe(harness: CollectorHarness) -> tuple[frozenset[str], frozenset
         for entity in ("users", *LISTS):
             await _collect(harness, entity, period, studies=[SAMPLE])
         write_expected_units(harness.settings.raw, STUDIES, clock.now())
-    return gone, withdrawn
+    return MovingWorld(harness, gone, withdrawn, tuple(hits))
 
 
 def build_moving_world(root: Path) -> MovingWorld:
@@ -137,7 +151,7 @@ def build_moving_world(root: Path) -> MovingWorld:
         account_refused=0.04,
     )
     harness = CollectorHarness(settings, config, FakeClock(FIRST_OBSERVATION))
-    gone, withdrawn = asyncio.run(_observe(harness))
+    world = asyncio.run(_observe(harness))
     write_request_log(harness.settings.raw, harness.ledger)
     build_and_publish(harness.settings)
-    return MovingWorld(harness, gone, withdrawn)
+    return world

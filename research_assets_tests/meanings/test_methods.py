@@ -44,3 +44,24 @@ def test_missing_units_are_distinct(world: MovingWorld) -> None:
     assert f"each account counts once), {missing} ({format_share(missing, units)}) were missing" in methods(
         world, "Missing data"
     )
+
+
+def test_yield_is_that_of_the_first_observation_and_attrition_is_apart(world: MovingWorld) -> None:
+    first, newest = world.hits[0], world.hits[-1]
+    [row] = world.rows(
+        "select sum(first_offered), sum(first_kept), sum(offered), sum(kept), sum(n_videos), sum(n_not_returned) "
+        f"from marts.study_days where study = '{SAMPLE.name}'"
+    )
+    returned = {video for hits in world.hits for video in hits.deliverable}
+    n_gone = len(returned - set(newest.deliverable))
+    counts = [len(hits) for hits in (first.raw, first.deliverable, newest.raw, newest.deliverable, returned)]
+    assert row == (*counts, n_gone)
+    assert len(newest.deliverable) / len(newest.raw) < len(first.deliverable) / len(first.raw) - 0.05
+    text = methods(world, "Videos")
+    assert (
+        f"At the first complete observation of each day, the API reported {len(first.raw)} matching videos, of which "
+        f"{len(first.deliverable)} ({format_share(len(first.deliverable), len(first.raw))}) were returned and retained."
+    ) in text
+    n_added = len(returned - set(first.deliverable))
+    assert f"Of these, {n_added} ({format_share(n_added, len(returned))}) were not returned by the first" in text
+    assert f"{n_gone} ({format_share(n_gone, len(returned))}) were not returned again by the newest one" in text

@@ -122,6 +122,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
     rows_of_day = dict(zip(days, ((200, 5, 3), (100, 4, 2), (0, 0, 0), (0, 0, 0), (100, 9, 1), (0, 0, 0)), strict=True))
     searches = [
         unit("videos", "day", str(day), state, partition_day=day, asked=a, offered=o, kept=k,
+             first_offered=o if state == "complete" else None, first_kept=k if state == "complete" else None,
              reason=None if state == "complete" else f"Search of {day} failed: {SCRIPT}")
         for (day, (a, o, k)), state in zip(rows_of_day.items(), STATES, strict=True)
     ]  # fmt: skip
@@ -180,7 +181,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         ],
         "study_days": [
             {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
-             "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
+             "n_not_returned": 0, "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
             for day, state, n in zip(days, STATES, VIDEOS, strict=True)
         ],
         "coverage": [*searches, *lists],

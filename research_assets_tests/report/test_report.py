@@ -187,9 +187,10 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "published between 1 February 2026 and 6 February 2026 (UTC)",
         "the creator's country of registration is “DE” or “AT”; and it is not the case that the keyword is",
         "Each day was collected no earlier than 2 days after it ended, with re-observation at an age of 10 days.",
-        "Of 6 days, 2 (33.3 %) were complete. Up to 400 rows were requested.",
-        "The API reported 18 matching videos, of which 6 (33.3 %) were returned and retained.",
-        "The other 12 (66.7 %) were reported but not returned",
+        "Of 6 days, 2 (33.3 %) were complete. At the first complete observation of each day, the API reported",
+        "the API reported 9 matching videos, of which 5 (55.6 %) were returned and retained.",
+        "The other 4 (44.4 %) were reported but not returned; the API gives no reason.",
+        "6 distinct videos by 2 creators from all observations. Of these, 1 (16.7 %) was not returned by the first",
         "a random sample of 25 % of each day's videos (seed 7), including replies",
         "Of 2 selected videos, 1 (50 %) had a complete comment list",
         "only if the count was observed at least 12 days after the end of the day of publication.",
@@ -244,7 +245,15 @@ def test_report_of_an_empty_study_says_so_in_each_section(settings: Settings) ->
 def test_report_says_that_no_video_was_ever_found(settings: Settings) -> None:
     states = ("suspicious", "suspicious", "too_fresh")
     days = [
-        {"study": "garden", "day": date(2026, 2, 1 + n), "state": state, "n_videos": 0, "offered": 0, "kept": 0}
+        {
+            "study": "garden",
+            "day": date(2026, 2, 1 + n),
+            "state": state,
+            "n_videos": 0,
+            "n_not_returned": 0,
+            "offered": 0,
+            "kept": 0,
+        }
         for n, state in enumerate(states)
     ]
     units = [
