@@ -68,7 +68,15 @@ class VideoRenderer:
     def record(self, video: Video, fields: tuple[str, ...], now: float) -> dict[str, Any]:
         """Return a video's record with the named fields. Absent values have no key."""
         config = self._config
-        age = snapshot_time(video.seed, now, config.count_lag_days) - video.create_time
+        snapshot = snapshot_time(video.seed, now, config.count_lag_days)
+
+        def count(number: int, final: int) -> int:
+            seen_at = snapshot
+            if config.mixed_lags:
+                seed = hash_parts(video.seed, 25, number, int(now // 3600))
+                seen_at = now - config.count_lag_days * 86400 * uniform(seed, 1)
+            return count_at_age(final, seen_at - video.create_time)
+
         caption, username = video.caption, video.creator.username
         if uniform(video.seed, 22) < config.nul_characters:
             caption, username = text.insert_nul(caption, video.seed), text.insert_nul(username, video.seed)
@@ -77,14 +85,14 @@ class VideoRenderer:
             "video_description": caption,
             "create_time": video.create_time,
             "region_code": video.creator.region,
-            "share_count": count_at_age(video.shares, age),
-            "view_count": count_at_age(video.views, age),
-            "like_count": count_at_age(video.likes, age),
-            "comment_count": count_at_age(video.comments, age),
+            "share_count": count(1, video.shares),
+            "view_count": count(2, video.views),
+            "like_count": count(3, video.likes),
+            "comment_count": count(4, video.comments),
             "hashtag_names": list(video.tags),
             "username": username,
             "is_stem_verified": video.topic == "science" and uniform(video.seed, 23) < 0.5,
-            "favorites_count": count_at_age(video.favorites, age),
+            "favorites_count": count(5, video.favorites),
             "video_duration": video.duration,
         }
         if "favourites_count" in fields:
