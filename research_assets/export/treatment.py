@@ -41,7 +41,8 @@ _T = Treatment
 TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
-        "comment_count share_count favorites_count observed_age_days first_seen_at last_seen_at n_observations",
+        "comment_count share_count favorites_count observed_age_days is_within_count_lag first_seen_at "
+        "last_seen_at n_observations",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username",
@@ -56,7 +57,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "video_observations": {
         _T.KEEP: "study observed_at day observation_number age_days view_count view_count_change like_count "
         "like_count_change comment_count comment_count_change share_count share_count_change favorites_count "
-        "favorites_count_change has_decreased is_implausible",
+        "favorites_count_change is_within_count_lag has_decreased is_implausible",
         _T.VIDEO: "video_id",
         _T.DROP: "capture",
     },

@@ -163,7 +163,8 @@ class Bin:
 class Distribution:
     """Distribution of a count over `number` videos or comments.
 
-    On a log scale `zeros` are counted apart from the bins. `absent` is the number of rows without a value.
+    On a log scale `zeros` are counted apart from the bins. `absent` is the number of rows without a value. `mean` is
+    that of all values, including zeros.
     """
 
     name: str
@@ -176,6 +177,33 @@ class Distribution:
     median: float | None
     upper_quartile: float | None
     maximum: float | None
+    mean: float | None
+
+    @property
+    def values(self) -> int:
+        """The number of rows with a value."""
+        return self.number - self.absent
+
+
+@dataclass(frozen=True, slots=True)
+class DayAges:
+    """Days after the end of a day of publication when its first complete observation ended, over the complete days."""
+
+    days: int
+    median: float | None
+    youngest: float | None
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationAges:
+    """Ages of videos in days at their first, second … observation, over the videos that have it."""
+
+    number: int
+    videos: int
+    median: float
+    youngest: float
+    oldest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +246,7 @@ class DailyObservations:
     """Observations of videos on one UTC day, or in the week that begins with it.
 
     `n_first` counts the videos that were observed for the first time. `views_median` and `age_median` (days) are
-    medians of these videos.
+    medians of these videos. `n_young` counts the observations of videos younger than 10 days.
     """
 
     day: date
@@ -226,6 +254,7 @@ class DailyObservations:
     n_first: int
     views_median: float | None
     age_median: float | None
+    n_young: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +303,9 @@ class ColumnFill:
 class ReportData:
     """Everything that one report reads from the warehouse. `built_at` is the time at which the marts were published.
 
-    `observed_step` is the number of days that each item of `observed` covers: 1 or 7.
+    `n_young` counts the videos that were younger than 10 days at their newest observation, so that their counts may be
+    those of any time since publication. `observed_step` is the number of days that each item of `observed` covers: 1
+    or 7.
     """
 
     built_at: datetime
@@ -297,6 +328,9 @@ class ReportData:
     degrees: Sequence[DegreeShare]
     follow_lists: Sequence[FollowList]
     ages: Sequence[Distribution]
+    n_young: int
+    day_ages: DayAges
+    observation_ages: Sequence[ObservationAges]
     comment_ages: CommentAges
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]

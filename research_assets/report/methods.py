@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.fields import ENTITIES
 from research_assets.planning.messages import pluralize
-from research_assets.report.data import ApiChange, ReportData, UnitGroup
+from research_assets.report.data import ApiChange, DayAges, ObservationAges, ReportData, UnitGroup
 from research_assets.report.drawing import change_markers
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns, time_columns
 from research_assets.report.formatting import (
@@ -34,6 +34,11 @@ from research_assets.study.spec import QueryGroups, StudySpec
 
 MAX_REASONS = 8
 """Maximum number of reasons in the sentence about missing data; the coverage section has a table of all reasons."""
+
+MAX_OBSERVATIONS = 6
+"""Maximum number of observations of a video whose ages are stated."""
+
+_ORDINALS = {1: "first time", 2: "second time", 3: "third time", 4: "fourth time", 5: "fifth time", 6: "sixth time"}
 
 SOFTWARE = ("research-assets", "dagster", "dbt-core", "duckdb", "altair", "vl-convert-python")
 """Packages whose versions are stated."""
@@ -71,7 +76,7 @@ def methods_section(data: ReportData, study: StudySpec, origin: str, written: da
     """Return the methods section. `origin` is the address of the API, or `sandbox`."""
     paragraphs = {
         "Source": _source(study, origin),
-        "Videos": _videos(data),
+        "Videos": " ".join(filter(None, (_videos(data), _ages(data, study)))),
         "Comments": _comments(data, study),
         "Accounts": _accounts(data, study),
         "Requests": _requests_and_observations(data),
@@ -112,14 +117,33 @@ def _source(study: StudySpec, origin: str) -> str:
         if study.end
         else f"from {format_day(study.start)} (UTC) onwards"
     )
-    ages = [str(age) for age in study.reobserve_days]
-    reobservation = (
-        f", with re-observation at {'an age' if len(ages) == 1 else 'ages'} of {join_words(ages)} days" if ages else ""
-    )
     return (
         f"{source} The target population comprised all public videos published {period} that met the following "
-        f"criteria: {describe_query(study.query)}. The query is reproduced verbatim below. Each day was collected no "
-        f"earlier than {pluralize(study.settle_days, 'day')} after it ended{reobservation}."
+        f"criteria: {describe_query(study.query)}. The query is reproduced verbatim below."
+    )
+
+
+def _ages(data: ReportData, study: StudySpec) -> str:
+    """Return the actual ages of days and videos at their observations, beside the planned ones."""
+    days = data.day_ages
+    if not days.days:
+        return ""
+    planned = [str(age) for age in study.reobserve_days]
+    plan = f"; re-observation was planned at {'an age' if len(planned) == 1 else 'ages'} of {join_words(planned)} days"
+    later = [
+        f"{_ORDINALS[one.number]} at a median age of {_age_range(one)} ({pluralize(one.videos, 'video')})"
+        for one in data.observation_ages[:MAX_OBSERVATIONS]
+    ]
+    videos = f" Videos were observed for the {join_words(later)} after publication." if later else ""
+    return (
+        f"The {pluralize(days.days, 'complete day')} {was_were(days.days)} first collected at a median age of "
+        f"{_age_range(days)} after the end of the day{plan if planned else ''}.{videos}"
+    )
+
+
+def _age_range(ages: DayAges | ObservationAges) -> str:
+    return (
+        f"{format_number(ages.median)} days (range {format_number(ages.youngest)} to {format_number(ages.oldest)} days)"
     )
 
 
@@ -288,7 +312,9 @@ def _requests_and_observations(data: ReportData) -> str:
     observations = (
         f" Videos were observed between {format_day_and_time(first)} and {format_day_and_time(last)}. Counts of views, "
         "likes, comments and shares were taken from the newest observation of each video, when the median age of the "
-        f"{pluralize(overall.videos, 'video')} was {format_number(age.median)} days."
+        f"{pluralize(overall.videos, 'video')} was {format_number(age.median)} days; {format_number(data.n_young)} "
+        f"({format_share(data.n_young, overall.videos)}) {was_were(data.n_young)} younger than 10 days, the documented "
+        "maximum age of counts at delivery."
         if first
         else ""
     )

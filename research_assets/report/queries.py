@@ -19,12 +19,14 @@ from research_assets.report.data import (
     CommentAges,
     DailyObservations,
     DailyRequests,
+    DayAges,
     DegreeShare,
     DistinctMissing,
     Distribution,
     EndpointRequests,
     FollowList,
     MissingUnits,
+    ObservationAges,
     ObservedAccounts,
     RankedItem,
     ReportData,
@@ -186,7 +188,8 @@ from (
 QUARTILES_SQL = """
 select
   count(*), count(*) filter (where x is null), count(*) filter (where x = 0),
-  quantile_cont(x, 0.25)::double, median(x)::double, quantile_cont(x, 0.75)::double, min(x)::double, max(x)::double
+  quantile_cont(x, 0.25)::double, median(x)::double, quantile_cont(x, 0.75)::double, min(x)::double, max(x)::double,
+  avg(x)::double
 from ({relation})
 """
 
@@ -260,7 +263,7 @@ DAILY_OBSERVATIONS_SQL = """
 select
   cast(date_trunc('{unit}', observed_at) as date), count(*), count(*) filter (observation_number = 1),
   (median(view_count) filter (observation_number = 1))::double,
-  (median(age_days) filter (observation_number = 1))::double
+  (median(age_days) filter (observation_number = 1))::double, count(*) filter (is_within_count_lag)
 from marts.video_observations where study = $study group by 1 order by 1
 """
 
@@ -273,6 +276,21 @@ from marts.api_changes order by 1
 """
 
 OBSERVED_RANGE_SQL = "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
+
+N_YOUNG_SQL = "select count(*) filter (is_within_count_lag) from marts.videos where study = $study"
+
+DAY_AGES_SQL = """
+select count(age), median(age), min(age), max(age) from (
+  select (epoch(first_completed_at) - epoch(partition_day + interval 1 day)) / 86400 as age
+  from marts.coverage where study = $study and entity = 'videos' and unit_kind = 'day' and state = 'complete'
+)
+"""
+
+OBSERVATION_AGES_SQL = """
+select observation_number, count(*), median(age_days), min(age_days), max(age_days)
+from marts.video_observations where study = $study and isfinite(age_days)
+group by observation_number order by observation_number
+"""
 
 # Lists of videos without comments need no request; their age says nothing about the time of a request.
 COMMENT_AGES_SQL = """
@@ -365,8 +383,11 @@ class _Reader:
             follow_lists=[FollowList(*row) for row in self._rows(FOLLOW_LISTS_SQL)],
             ages=[
                 self._distribution("Age of the video when observed, days", AGE_AT_OBSERVATION_SQL, linear=True),
-                self._distribution("Age of the counts, days", DATA_AGE_SQL, linear=True, built=built),
+                self._distribution("Time since the observation, days", DATA_AGE_SQL, linear=True, built=built),
             ],
+            n_young=self._rows(N_YOUNG_SQL)[0][0],
+            day_ages=DayAges(*self._rows(DAY_AGES_SQL)[0]),
+            observation_ages=[ObservationAges(*row) for row in self._rows(OBSERVATION_AGES_SQL)],
             comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],
@@ -397,8 +418,8 @@ class _Reader:
             counts = (counts[0], counts[1], 0, *counts[3:])
         else:
             bins = [Bin(*row) for row in self._rows(LOG_BINS_SQL.format(relation=relation), **more)]
-        number, absent, zeros, quartile, median, upper, _, most = counts
-        return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most)
+        number, absent, zeros, quartile, median, upper, _, most, mean = counts
+        return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most, mean)
 
     def _column_fill(self) -> list[ColumnFill]:
         """Return the columns of the mart `videos` with the number of the study's videos that have a value."""

@@ -160,15 +160,20 @@ def observations_section(data: ReportData) -> ReportSection:
             "later observations",
             "median views at first observation",
             "median age at first observation, days",
+            "younger than 10 days",
         ),
     ]
     cells = [
         [str(one.day), format_number(one.n_observations), format_number(one.n_first),
          format_number(one.n_observations - one.n_first), format_number(one.views_median),
-         format_number(one.age_median)]
+         format_number(one.age_median), format_number(one.n_young)]
         for one in rows
     ]  # fmt: skip
-    return ReportSection(name, title, sentences, figures, [ReportTable(f"Observations by {unit}", columns, cells)])
+    note = (
+        "Younger than 10 days: observations of videos of that age. Their counts may be of any time since publication."
+    )
+    table = ReportTable(f"Observations by {unit}", columns, cells, note=note)
+    return ReportSection(name, title, sentences, figures, [table])
 
 
 def _observed_days(data: ReportData) -> tuple[date, date] | None:
@@ -419,13 +424,15 @@ def engagement_section(data: ReportData) -> ReportSection:
     parts = [part for part in data.engagement if part.number > part.absent]
     if not parts:
         return ReportSection(name, title, ["No video with counts was collected."])
-    medians = join_words([f"{format_number(part.median)} {part.name.lower()}" for part in parts])
+    medians = join_words([_median_text(part) for part in parts])
     sentences = [
         (
             f"The medians per video are {medians}. Counts are those of the newest observation of each video, as "
-            "returned by the API. They may have been up to ten days old when they were returned."
+            "returned by the API. They may have been up to 10 days old when they were returned."
         )
     ]
+    if data.n_young:
+        sentences.append(_young_text(data))
     caption = (
         "Videos by count, in classes from 1, 2, 5, 10, 20 and so on (log scale). Videos with a count of zero are a "
         "separate bar on the left. The dashed line is the median of all videos, including zeros."
@@ -434,16 +441,37 @@ def engagement_section(data: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
 
 
+def _median_text(part: Distribution) -> str:
+    """Return a median with its unit; a median of zero with the share of values above zero and the mean."""
+    text = f"{format_number(part.median)} {part.name.lower()}"
+    if part.median != 0:
+        return text
+    return f"{text} ({format_share(part.values - part.zeros, part.values)} above zero, mean {format_number(part.mean)})"
+
+
+def _young_text(data: ReportData) -> str:
+    """Return how many videos were observed at an age at which their counts may be of any time since publication."""
+    return (
+        f"{format_number(data.n_young)} of {pluralize(data.overall.videos, 'video')} "
+        f"({format_share(data.n_young, data.overall.videos)}) {was_were(data.n_young)} younger than 10 days at the "
+        "newest observation. Their counts may be those of any time since publication, also "
+        "zero (column is_within_count_lag)."
+    )
+
+
 def _distribution_rows(parts: Sequence[Distribution]) -> ReportTable:
     rows = [
         [part.name, format_number(part.number - part.absent), format_number(part.absent), format_number(part.zeros),
-         format_number(part.lower_quartile), format_number(part.median), format_number(part.upper_quartile),
-         format_number(part.maximum)]
+         format_share(part.values - part.zeros, part.values), format_number(part.lower_quartile),
+         format_number(part.median), format_number(part.upper_quartile), format_number(part.maximum),
+         format_number(part.mean)]
         for part in parts
     ]  # fmt: skip
     columns = [
         *text_columns("variable"),
-        *number_columns("values", "missing", "zeros", "lower quartile", "median", "upper quartile", "maximum"),
+        *number_columns(
+            "values", "missing", "zeros", "above zero", "lower quartile", "median", "upper quartile", "maximum", "mean"
+        ),
     ]
     return ReportTable("Distributions", columns, rows)
 
@@ -516,19 +544,19 @@ def follow_graph_section(data: ReportData) -> ReportSection:
 
 
 def data_age_section(data: ReportData) -> ReportSection:
-    """Return the age of videos at their newest observation, and the age of the counts."""
-    name, title = "ages", "Age of counts"
+    """Return the age of videos at their newest observation, and the time since that observation."""
+    name, title = "ages", "Age at observation"
     parts = [part for part in data.ages if part.bins]
     if not parts:
         return ReportSection(name, title, ["No video was collected, so there are no counts."])
-    at_observation, of_counts = data.ages
+    at_observation, since_observation = data.ages
     repeated = sum(videos for times, videos in data.observations if times > 1)
     sentences = [
         (
             f"At the newest observation the median age of the videos was {format_number(at_observation.median)} days "
             f"(interquartile range {format_number(at_observation.lower_quartile)} to "
-            f"{format_number(at_observation.upper_quartile)}). When the marts were built, the median age of the counts "
-            f"was {format_number(of_counts.median)} days. "
+            f"{format_number(at_observation.upper_quartile)}). When the marts were built, the median time since that "
+            f"observation was {format_number(since_observation.median)} days; the counts were up to 10 days older. "
         )
         + (
             f"{format_number(repeated)} of {pluralize(data.overall.videos, 'video')} "
@@ -537,11 +565,13 @@ def data_age_section(data: ReportData) -> ReportSection:
             else "Each video was observed once."
         )
     ]
+    if data.n_young:
+        sentences.append(_young_text(data))
     caption = (
-        "Age of each video at its newest observation, and age of these counts when the marts were built. The dashed "
-        "line is the median."
+        "Age of each video at its newest observation, and time from that observation to the build of the marts. The "
+        "dashed line is the median."
     )
-    figure = ReportFigure("ages", partial(charts.distribution_chart, parts, log=False), "Age of counts", caption)
+    figure = ReportFigure("ages", partial(charts.distribution_chart, parts, log=False), "Age at observation", caption)
     tables = [_distribution_rows(parts)]
     if repeated:
         rows = [[format_number(times), format_number(videos)] for times, videos in data.observations]

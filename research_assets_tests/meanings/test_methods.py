@@ -65,3 +65,19 @@ def test_yield_is_that_of_the_first_observation_and_attrition_is_apart(world: Mo
     n_added = len(returned - set(first.deliverable))
     assert f"Of these, {n_added} ({format_share(n_added, len(returned))}) were not returned by the first" in text
     assert f"{n_gone} ({format_share(n_gone, len(returned))}) were not returned again by the newest one" in text
+
+
+def test_ages_are_those_of_the_observations(world: MovingWorld) -> None:
+    text = methods(world, "Videos")
+    # The first observation ended nine hours into 10 February; the days are those from 1 to 7 February.
+    assert "The 7 complete days were first collected at a median age of 5.4 days (range 2.4 to 8.4 days)" in text
+    assert "no earlier than" not in text
+    ages = world.harness.sql(
+        "select median(age), min(age), max(age), count(*) from (select min(epoch(observed_at) - create_time) / 86400 "
+        f"as age from {{videos}} where study = '{SAMPLE.name}' group by id)"
+    )
+    [(median, youngest, oldest, videos)] = ages
+    assert (
+        f"for the first time at a median age of {format_number(median)} days (range {format_number(youngest)} to "
+        f"{format_number(oldest)} days) ({videos} videos)"
+    ) in text

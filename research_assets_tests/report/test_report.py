@@ -85,10 +85,11 @@ def test_report_data_equal_the_marts(written: WrittenReport) -> None:
     ]
     assert [change.title for change in data.api_changes] == ["Goes on", "Broken tags", "New rules"]
     assert [
-        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median) for one in data.observed
+        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median, one.n_young)
+        for one in data.observed
     ] == [
-        (8, 2, 2, 200.0, 4.0),
-        (9, 1, 0, None, None),
+        (8, 2, 2, 200.0, 4.0, 2),
+        (9, 1, 0, None, None, 0),
     ]
 
 
@@ -186,7 +187,10 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "These data are simulated",
         "published between 1 February 2026 and 6 February 2026 (UTC)",
         "the creator's country of registration is “DE” or “AT”; and it is not the case that the keyword is",
-        "Each day was collected no earlier than 2 days after it ended, with re-observation at an age of 10 days.",
+        "The 2 complete days were first collected at a median age of 5.9 days (range 5.4 to 6.4 days) after the end of",
+        "the end of the day; re-observation was planned at an age of 10 days.",
+        "Videos were observed for the first time at a median age of 4 days (range 4 to 4 days) (2 videos) after",
+        "5 (83.3 %) were younger than 10 days, the documented maximum age of counts at delivery.",
         "Of 6 days, 2 (33.3 %) were complete. At the first complete observation of each day, the API reported",
         "the API reported 9 matching videos, of which 5 (55.6 %) were returned and retained.",
         "The other 4 (44.4 %) were reported but not returned; the API gives no reason.",

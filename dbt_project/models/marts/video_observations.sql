@@ -37,6 +37,8 @@ select
     day,
     observation_number,
     {{ days_between('created_at', 'observed_at') }} as age_days,
+    -- Counts are up to 10 days old at delivery (reference 7 #14).
+    {{ days_between('created_at', 'observed_at') }} < 10 as is_within_count_lag,
     {%- for count in counts %}
     {{ count }},
     {{ count }}_change,

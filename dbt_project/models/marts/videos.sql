@@ -38,6 +38,7 @@ select
     observations.share_count,
     observations.favorites_count,
     {{ days_between('observations.created_at', 'latest.last_seen_at') }} as observed_age_days,
+    {{ days_between('observations.created_at', 'latest.last_seen_at') }} < 10 as is_within_count_lag,
     latest.first_seen_at,
     latest.last_seen_at,
     latest.n_observations,
