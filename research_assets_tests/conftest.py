@@ -86,6 +86,7 @@ GROUPS = {
     "warehouse/test_spark.py": "demo",
     # All of them read one moving world.
     "meanings/test_counts.py": "meanings",
+    "meanings/test_identity.py": "meanings",
     "meanings/test_methods.py": "meanings",
     "meanings/test_selection.py": "meanings",
     "meanings/test_ties.py": "meanings",

@@ -40,12 +40,12 @@ _T = Treatment
 
 TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
-        _T.KEEP: "study day created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
+        _T.KEEP: "study day renamed_at created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
         "comment_count share_count favorites_count observed_age_days is_within_count_lag first_seen_at "
         "last_seen_at n_observations",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
-        _T.USER: "username",
+        _T.USER: "username former_username",
         _T.USERS: "mentions",
         _T.TEXT: "description voice_to_text tag_json sticker_names",
         # An original sound identifies the account that created it.
@@ -105,6 +105,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
         _T.USER: "username",
+        _T.USERS: "former_usernames",
     },
     "study_days": {
         _T.KEEP: "study day state offered kept first_offered first_kept requests n_videos n_not_returned n_creators "

@@ -5,6 +5,7 @@ one account is longer than the API's reach. The collector runs on a sandbox in t
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -53,6 +54,8 @@ FIRST_OBSERVATION = datetime(2026, 2, 10, 9, tzinfo=UTC)
 WEEKS = 5
 N_GONE = 5
 """Followers that leave between the second and the third observation."""
+N_RENAMED = 3
+"""Creators with many videos that get another name at that time; some of their videos are withdrawn at once."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ async def _collect(harness: CollectorHarness, entity: str, partitions: Sequence[
         assert pause is None, pause
 
 
+def _busiest(harness: CollectorHarness) -> list[str]:
+    """Return the three creators with the most videos so far."""
+    counts = Counter(name for (name,) in harness.sql("SELECT username FROM {videos} GROUP BY id, username"))
+    return [name for name, _ in counts.most_common(N_RENAMED)]
+
+
 async def _observe(harness: CollectorHarness) -> MovingWorld:
     """Observe the accounts in five weeks and the videos in four."""
     app, clock = harness.app, harness.clock
@@ -109,6 +118,7 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
             gone = frozenset(listed[1000 : 1000 + N_GONE])
             app.world.removed |= gone
             withdrawn = frozenset(harness.ids()[::10])
+            app.world.renamed |= {name: f"new_{name}" for name in _busiest(harness)}
             app.world.withdrawn |= withdrawn
         if week != 3:
             query = {group: list(conditions) for group, conditions in _QUERY.items()}

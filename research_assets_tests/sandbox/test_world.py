@@ -102,7 +102,7 @@ def test_counts_never_decrease_and_reach_their_final_value(final: int, ages: lis
 
 def test_thread_and_comment_count_agree_at_any_time() -> None:
     sandbox = create_app(SandboxConfig())
-    threads = sandbox.ground_truth._threads
+    threads = sandbox.ground_truth.threads
     video = max(sandbox.world.social.day(FEBRUARY), key=lambda video: (video.comments < 800, video.comments))
     assert video.comments > 20
     comments = threads.thread(video)

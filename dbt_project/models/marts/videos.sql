@@ -7,6 +7,42 @@
 {%- set rows = changed_rows(ref('stg_tiktok__videos'), 'videos') -%}
 with latest as (
     {{ newest_observations(rows, ['study', 'video_id']) }}
+),
+
+-- A video keeps its account, so another handle is a renamed account.
+renamed as (
+    select study, video_id
+    from ({{ rows }}) as observations
+    group by study, video_id
+    having min(username) <> max(username)
+),
+
+handles as (
+    select
+        observations.study,
+        observations.video_id,
+        observations.username,
+        observations.observed_at,
+        observations.capture,
+        lag(observations.username) over (
+            partition by observations.study, observations.video_id
+            order by observations.observed_at, observations.capture
+        ) as former_username
+    from ({{ rows }}) as observations
+    inner join renamed
+        on observations.study = renamed.study
+        and observations.video_id = renamed.video_id
+),
+
+renames as (
+    select
+        study,
+        video_id,
+        former_username,
+        observed_at as renamed_at,
+        row_number() over (partition by study, video_id order by observed_at desc, capture desc) as recency
+    from handles
+    where former_username <> username
 )
 
 select
@@ -14,6 +50,8 @@ select
     observations.video_id,
     observations.day,
     observations.username,
+    renames.former_username,
+    renames.renamed_at,
     observations.region_code,
     observations.created_at,
     observations.uploaded_at,
@@ -48,3 +86,7 @@ inner join latest
     on observations.study = latest.study
     and observations.video_id = latest.video_id
     and observations.capture = latest.capture
+left join renames
+    on observations.study = renames.study
+    and observations.video_id = renames.video_id
+    and renames.recency = 1
