@@ -88,6 +88,7 @@ GROUPS = {
     "meanings/test_counts.py": "meanings",
     "meanings/test_identity.py": "meanings",
     "meanings/test_methods.py": "meanings",
+    "meanings/test_report_text.py": "meanings",
     "meanings/test_selection.py": "meanings",
     "meanings/test_ties.py": "meanings",
     # All of them read one built warehouse.

@@ -80,6 +80,23 @@ class MissingUnits:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryCheck:
+    """Previously collected videos that were searched for on one UTC day: found and not found."""
+
+    day: date
+    found: int
+    not_found: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExcessRows:
+    """Units with more retained than expected rows, and how many more they have."""
+
+    units: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class DistinctMissing:
     """Units that were complete in no period, by state and reason of the newest one. An account counts once.
 
@@ -313,6 +330,8 @@ class ReportData:
     days: Sequence[StudyDay]
     units: Sequence[UnitGroup]
     gaps: Sequence[MissingUnits]
+    canaries: Sequence[CanaryCheck]
+    excess: ExcessRows
     n_distinct_units: int
     missing: Sequence[DistinctMissing]
     accounts: Sequence[ObservedAccounts]

@@ -212,12 +212,18 @@ def _comments(data: ReportData, study: StudySpec) -> str:
     expected = (
         f"; the comment counts of these videos added up to {format_number(lists.expected)}" if lists.expected else ""
     )
+    excess = (
+        ". The lists contain more comments than the counts because the counts were up to 10 days old and were observed "
+        "before the lists"
+        if lists.expected and lists.kept > lists.expected
+        else ""
+    )
     return (
         f"Comments were collected for {videos}, {replies} replies. Of {pluralize(lists.units, 'selected video')}, "
         f"{format_number(n_complete)} ({format_share(n_complete, lists.units)}) had a complete comment list. "
         f"{_zero_counts(data, study)}{_comment_ages(data)}"
         f"In total, {pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} were "
-        f"retained{expected}."
+        f"retained. The newest complete lists contained {format_number(lists.kept)} comments{expected}{excess}."
     )
 
 

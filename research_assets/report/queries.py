@@ -15,6 +15,7 @@ from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
     ApiChange,
     Bin,
+    CanaryCheck,
     ColumnFill,
     CommentAges,
     DailyObservations,
@@ -24,6 +25,7 @@ from research_assets.report.data import (
     DistinctMissing,
     Distribution,
     EndpointRequests,
+    ExcessRows,
     FollowList,
     MissingUnits,
     ObservationAges,
@@ -98,6 +100,16 @@ from (
 )
 group by entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
 order by entity, unit_kind, state, count(*) desc
+"""
+
+CANARIES_SQL = """
+select cast(last_at as date), count(*) filter (state = 'complete'), count(*) filter (state <> 'complete')
+from marts.coverage where study = $study and unit_kind = 'canary' group by 1 order by 1
+"""
+
+EXCESS_SQL = """
+select count(*), coalesce(sum(kept - expected), 0)::bigint
+from marts.coverage where study = $study and state = 'complete' and kept > expected
 """
 
 N_DISTINCT_UNITS_SQL = """
@@ -359,6 +371,8 @@ class _Reader:
             days=days,
             units=units,
             gaps=[MissingUnits(*row) for row in self._rows(MISSING_UNITS_SQL)],
+            canaries=[CanaryCheck(*row) for row in self._rows(CANARIES_SQL)],
+            excess=ExcessRows(*self._rows(EXCESS_SQL)[0]),
             n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
             missing=[DistinctMissing(*row) for row in self._rows(DISTINCT_MISSING_SQL)],
             accounts=[ObservedAccounts(*row) for row in self._rows(OBSERVED_ACCOUNTS_SQL)],

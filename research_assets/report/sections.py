@@ -224,8 +224,8 @@ def coverage_section(data: ReportData) -> ReportSection:
             "A unit is the smallest amount of data that can be complete: a day of the search, the comments of a video, "
             "the replies to a comment, or the profile or a list of an account. "
             f"Of {pluralize(total, 'unit')}, {format_number(complete)} ({format_share(complete, total)}) are complete "
-            f"and {format_number(settled - complete)} ({format_share(settled - complete, total)}) are unavailable from "
-            "the API (deleted, private or refused). "
+            f"and {format_number(settled - complete)} ({format_share(settled - complete, total)}) are refused or not "
+            "found by the API, which gives no reason. "
         )
         + (f"{pluralize(n_open, 'unit')} {'is' if n_open == 1 else 'are'} open." if n_open else "No unit is open.")
     ]
@@ -247,12 +247,50 @@ def coverage_section(data: ReportData) -> ReportSection:
         "unit, requests those of all attempts. In the mart coverage these columns have the names "
         "asked, offered, kept and expected; the state not requested has the name not_asked."
     )
+    sentences += [text for text in (_canary_text(data), _excess_text(data)) if text]
     tables = [ReportTable("Units by state", columns, rows, note=note)]
+    if data.canaries:
+        canary_rows = [
+            [
+                str(one.day),
+                format_number(one.found + one.not_found),
+                format_number(one.found),
+                format_number(one.not_found),
+            ]
+            for one in data.canaries
+        ]
+        canary_columns = [*time_columns("day of the check"), *number_columns("videos", "found", "not found")]
+        tables.append(ReportTable("Canary checks", canary_columns, canary_rows))
     if data.gaps:
         tables.append(_missing_units_table(data))
     caption = "Share of units in each state, by kind of unit. The numbers in the bars are units."
     figure = ReportFigure("coverage", partial(charts.coverage_chart, ordered), "Coverage by entity", caption)
     return ReportSection(name, title, sentences, [figure], tables)
+
+
+def _canary_text(data: ReportData) -> str:
+    """Return the results of the weekly searches for previously collected videos."""
+    found, not_found = sum(one.found for one in data.canaries), sum(one.not_found for one in data.canaries)
+    if not data.canaries:
+        return "No canary check (a weekly search for previously collected videos) was made."
+    return (
+        f"Canary checks searched for previously collected videos on {pluralize(len(data.canaries), 'day')}: "
+        f"{format_number(found)} of {pluralize(found + not_found, 'video')} ({format_share(found, found + not_found)}) "
+        f"{was_were(found)} found, which shows that the API answered the query. It gives no reason for those "
+        "that it did not return."
+    )
+
+
+def _excess_text(data: ReportData) -> str:
+    """Return how many lists have more rows than were announced, and why."""
+    excess = data.excess
+    if not excess.units:
+        return ""
+    return (
+        f"{pluralize(excess.units, 'list')} {'has' if excess.units == 1 else 'have'} more retained rows than "
+        f"announced, {format_number(excess.rows)} more in all: the announced number is a count of another page, which "
+        "was observed before the list and was then up to 10 days old, and rows were added in between."
+    )
 
 
 def _missing_units_table(data: ReportData) -> ReportTable:

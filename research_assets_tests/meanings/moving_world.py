@@ -52,6 +52,8 @@ FIRST_OBSERVATION = datetime(2026, 2, 10, 9, tzinfo=UTC)
 """Time of the first of five weekly observations. The seven days are then 2 to 8 days old."""
 
 WEEKS = 5
+CANARY_WEEK = 3
+"""Week in which a canary check replaces the observation of videos."""
 N_GONE = 5
 """Followers that leave between the second and the third observation."""
 N_RENAMED = 3
@@ -64,12 +66,14 @@ class MovingWorld:
 
     `gone` are the followers of `STAR` that left, `withdrawn` videos of a test's choice. `hits` are the raw hits and the
     deliverable videos of the first study at each of the four observations of its videos.
+    `findable` are the videos that the API returned at the time of the canary check.
     """
 
     harness: CollectorHarness
     gone: frozenset[str]
     withdrawn: frozenset[int]
     hits: tuple[DayHits, ...]
+    findable: frozenset[int]
 
     @property
     def settings(self) -> Settings:
@@ -110,6 +114,7 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
     app, clock = harness.app, harness.clock
     days = SAMPLE.days_until(clock.now())
     gone, withdrawn, hits = frozenset[str](), frozenset[int](), list[DayHits]()
+    findable = frozenset[int]()
     for week in range(WEEKS):
         if week:
             clock.moment = FIRST_OBSERVATION + timedelta(weeks=week)
@@ -120,7 +125,10 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
             withdrawn = frozenset(harness.ids()[::10])
             app.world.renamed |= {name: f"new_{name}" for name in _busiest(harness)}
             app.world.withdrawn |= withdrawn
-        if week != 3:
+        if week == CANARY_WEEK:
+            await _collect(harness, "videos", days[:1], studies=[SAMPLE], canary_check=True)
+            findable = frozenset(app.world.deliverable(harness.ids(), clock.now().timestamp()))
+        else:
             query = {group: list(conditions) for group, conditions in _QUERY.items()}
             by_day = app.ground_truth.videos(query, days[0], days[-1]).values()
             hits.append(
@@ -138,7 +146,7 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
         for entity in ("users", *LISTS):
             await _collect(harness, entity, period, studies=[SAMPLE])
         write_expected_units(harness.settings.raw, STUDIES, clock.now())
-    return MovingWorld(harness, gone, withdrawn, tuple(hits))
+    return MovingWorld(harness, gone, withdrawn, tuple(hits), findable)
 
 
 def build_moving_world(root: Path) -> MovingWorld:

@@ -12,7 +12,7 @@ from research_assets.report.drawing import END_MARK, START_MARK, change_markers,
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
-from research_assets.report.sections import observations_section, volume_section
+from research_assets.report.sections import coverage_section, observations_section, volume_section
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec
@@ -316,6 +316,19 @@ def test_methods_state_how_counts_of_zero_were_treated(settings: Settings) -> No
     )
     assert "not counted as complete, and no such observation was planned. " in methods(STUDY)
     assert "considered complete without a request. " in methods(replace(STUDY, count_lag_days=0))
+
+
+def test_lists_with_more_rows_than_announced_have_a_reason(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["coverage"] += [unit("comments", "video", "12", offered=9, kept=9, expected=4, completed_at=at(9))]
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    assert "1 list has more retained rows than announced, 5 more in all: the announced number is a count" in str(
+        coverage_section(data).sentences
+    )
+    assert "contained 12 comments; the comment counts of these videos added up to 9. The lists contain more" in str(
+        methods_section(data, STUDY, "sandbox", NOW).sentences
+    )
 
 
 def test_heading_is_the_title_of_the_study_with_its_name(settings: Settings) -> None:
