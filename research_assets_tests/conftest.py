@@ -35,6 +35,7 @@ INTEGRATION = (
     "browser/",
     "docs/test_docs.py",
     "end_to_end/",
+    "meanings/",
     "warehouse/",
     "assets/test_asset_graph.py",
     "assets/test_collected_assets.py",
@@ -84,6 +85,13 @@ GROUPS = {
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
+    # All of them read one moving world.
+    "meanings/test_counts.py": "meanings",
+    "meanings/test_identity.py": "meanings",
+    "meanings/test_methods.py": "meanings",
+    "meanings/test_report_text.py": "meanings",
+    "meanings/test_selection.py": "meanings",
+    "meanings/test_ties.py": "meanings",
     # All of them read one built warehouse.
     "warehouse/test_build.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",

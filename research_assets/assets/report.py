@@ -22,7 +22,7 @@ from research_assets.study.spec import StudySpec
 DESCRIPTION = """Report of the study as one HTML file, with the codebook of all marts next to it.
 
 {simulated}The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators,
-engagement, comment threads, the follow graph, the age of counts, and a methods section for a paper. The codebook
+engagement, comment threads, the follow graph, the age at observation, and a methods section for a paper. The codebook
 describes every column of the marts, with its source and its monthly fill rate. Both files work without a network and
 can be printed.
 

@@ -16,20 +16,31 @@ import click
     metavar="NAME",
     help="Report shares by the classes in this column. A data download is reported by its lists without it.",
 )
+@click.option(
+    "--cluster",
+    metavar="NAME",
+    help="Column of what videos were drawn with, such as donors. Intervals allow for clusters of similar videos.",
+)
 @click.option("--name", metavar="NAME", help="Set the name of the audit. Default: the file's name.")
 @click.option(
     "--ids-are-exact", is_flag=True, help="Accept ids that end in zeros as rounded ids do. Default: refuse them."
 )
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
 def command(
-    file: Path, column: str | None, group: str | None, name: str | None, ids_are_exact: bool, yes: bool
+    file: Path,
+    column: str | None,
+    group: str | None,
+    cluster: str | None,
+    name: str | None,
+    ids_are_exact: bool,
+    yes: bool,
 ) -> None:
     """Measure the share of the videos in FILE that the API returns, by class and month of upload.
 
     FILE is a CSV file with ids or links, with or without a header, TikTok's data download (zip, JSON or text), or a
-    file of Zeeschuimer or 4CAT. Sends at least one request per 100 ids. Each share has a 95 % confidence interval
-    (Wilson), which applies to lists drawn in the same way. Results are stored below audits/ in the data folder. Run the
-    command again to resume an interrupted audit.
+    file of Zeeschuimer or 4CAT. Sends at least one request per 100 ids. A video of several classes counts in each. Each
+    share has a 95 % confidence interval (Wilson), which applies to lists drawn in the same way. Results are stored
+    below audits/ in the data folder. Run the command again to resume an interrupted audit.
     """
     from rich.table import Table
 
@@ -37,14 +48,14 @@ def command(
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
-    from research_assets.collect.id_lists.audit import return_rates, write_results
+    from research_assets.collect.id_lists.audit import interval_note, return_rates, write_results
     from research_assets.collect.id_lists.reader import IdListError, leave_out_withdrawn, read_id_list
     from research_assets.collect.id_lists.run import IdListTask
     from research_assets.storage.withdrawals import read_withdrawn
 
     console = Terminal()
     now = SystemClock().now()
-    listed = read_id_list(file, now, column=column, group=group, ids_are_exact=ids_are_exact)
+    listed = read_id_list(file, now, column=column, group=group, cluster=cluster, ids_are_exact=ids_are_exact)
     if not listed.videos:
         raise IdListError(
             f"An audit needs videos, but {file} lists comments only. No request was sent. Use a list of videos."
@@ -75,6 +86,7 @@ def command(
             "" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}",
         )
     console.print(table)
+    console.print(interval_note(rates))
     if result.progress.reasons:
         reasons = "; ".join(sorted(set(result.progress.reasons.values()))[:3])
         head = f"{len(result.progress.reasons):,} ids were not checked and are part of no share:"

@@ -103,7 +103,7 @@ class ExportRemoval:
 
     def _folders(self) -> Iterator[Path]:
         drafts = self._drafts
-        # An export of which a killed removal deleted the manifest only could not be told from a folder of a user.
+        # An export of which a killed removal deleted the manifest only looks like a folder of a user.
         for unfinished in (drafts, *(self.settings.exports / name for name in self.plan.removed_exports)):
             if self.apply and unfinished.exists():
                 shutil.rmtree(unfinished)

@@ -142,8 +142,7 @@ def _head(export: Export) -> Iterator[str]:
     if request.ids_only:
         yield (
             "This export contains ids only. With access to the Research API, collect the data of the ids with "
-            "`research-assets rehydrate ids.csv`. Data that were deleted or made private in the meantime are not "
-            "returned."
+            "`research-assets rehydrate ids.csv`. The API may not return all of them again, and gives no reason."
         )
 
 
@@ -243,8 +242,8 @@ def _coverage(request: ExportRequest, counts: Sequence[CoverageCount]) -> Iterat
         lines.append(f"| {one.study} | {one.entity} | {one.state} | {numbers} |")
     yield "\n".join(lines)
     yield (
-        "Reported rows that are not retained were not returned by the API: it does not return videos that were "
-        "deleted, made private or moderated."
+        "The numbers are those of the newest complete attempt at each unit. Reported rows that are not retained were "
+        "not returned by the API, which gives no reason."
     )
 
 

@@ -40,12 +40,12 @@ _T = Treatment
 
 TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
-        _T.KEEP: "study day created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
-        "comment_count share_count favorites_count observed_age_days first_seen_at last_seen_at "
-        "last_verified_at n_observations",
+        _T.KEEP: "study day renamed_at created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
+        "comment_count share_count favorites_count observed_age_days is_within_count_lag first_seen_at "
+        "last_seen_at last_verified_at n_observations",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
-        _T.USER: "username",
+        _T.USER: "username former_username",
         _T.USERS: "mentions",
         _T.TEXT: "description voice_to_text tag_json sticker_names",
         # An original sound identifies the account that created it.
@@ -57,13 +57,14 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "video_observations": {
         _T.KEEP: "study observed_at day observation_number age_days view_count view_count_change like_count "
         "like_count_change comment_count comment_count_change share_count share_count_change favorites_count "
-        "favorites_count_change has_decreased is_implausible",
+        "favorites_count_change is_within_count_lag has_decreased is_implausible",
         _T.VIDEO: "video_id",
         _T.DROP: "capture",
     },
     "comments": {
         _T.KEEP: "study day depth is_reply position like_count reply_count created_at uploaded_at "
-        "inclusion_probability sampling_weight first_seen_at last_seen_at last_verified_at n_observations",
+        "selection selection_rank selected_at inclusion_probability sampling_weight first_seen_at last_seen_at "
+        "last_verified_at n_observations",
         _T.COMMENT: "comment_id parent_comment_id thread_root_id",
         _T.VIDEO: "video_id",
         _T.TEXT: "text",
@@ -83,12 +84,12 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     },
     "follows": {
         _T.KEEP: "study first_seen_at last_seen_at missed_at n_observations is_in_followers is_in_following "
-        "is_current is_mutual followers_completeness following_completeness",
+        "is_left_censored is_current is_mutual followers_completeness following_completeness",
         _T.USER: "source_username target_username",
     },
     "engagements": {
         _T.KEEP: "study kind position video_created_at video_view_count first_seen_at last_seen_at missed_at "
-        "n_observations is_current",
+        "n_observations is_left_censored is_current",
         _T.LABEL: "video_region_code video_hashtags",
         _T.USER: "username video_username",
         _T.VIDEO: "video_id",
@@ -104,16 +105,20 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
         _T.USER: "username",
+        _T.USERS: "former_usernames",
     },
     "study_days": {
-        _T.KEEP: "study day state offered kept requests n_videos n_creators n_comments view_count_sum "
+        _T.KEEP: "study day state offered kept first_offered first_kept requests n_videos n_not_returned n_creators "
+        "n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
         "share_count_median last_seen_at api_changes api_changes_started",
     },
     "coverage": {
-        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected n_rejected "
-        "inclusion_probability "
-        "n_attempts requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected first_offered first_kept "
+        "n_rejected "
+        "selection selection_rank selected_at inclusion_probability "
+        "n_attempts requests first_at last_at first_completed_at last_complete_started_at completed_at "
+        "last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # Reasons quote error messages of the API, which contain names of accounts.
         _T.DROP: "reason capture",

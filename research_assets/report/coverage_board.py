@@ -48,7 +48,7 @@ MAX_NUMBERED_COLUMNS = 40
 _MEANINGS: Mapping[UnitState, str] = {
     "complete": "All data that the API returns are collected. Single units may be refused or missing.",
     "refused": "The API discloses no unit, for example of private accounts.",
-    "missing": "No unit was found: deleted, renamed or banned.",
+    "missing": "No unit was found. The API gives no reason.",
     "partial": "The collection has started and is not finished.",
     "suspicious": "The result is implausible and is requested again.",
     "quarantined": "The collection failed repeatedly and is tried again later.",

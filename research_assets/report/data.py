@@ -28,7 +28,11 @@ class StudyTotals:
 
 @dataclass(frozen=True, slots=True)
 class StudyDay:
-    """A publication day: the state of its search, raw hits reported, rows retained, and the rows in the marts."""
+    """A publication day: the state of its search, and the rows in the marts.
+
+    `offered` raw hits were reported and `kept` rows retained at the first complete observation. The newest one did not
+    return `not_returned` of the videos again.
+    """
 
     day: date
     state: str
@@ -37,12 +41,16 @@ class StudyDay:
     comments: int
     offered: int | None
     kept: int | None
+    not_returned: int
     views_median: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class UnitGroup:
-    """Units of one entity, kind and state, with their rows and requests."""
+    """Units of one entity, kind and state, with their rows and requests.
+
+    The rows are those of the attempt that counts; `first_offered` and `first_kept` are those of the first complete one.
+    """
 
     entity: str
     kind: str
@@ -55,6 +63,8 @@ class UnitGroup:
     requests: float
     first_at: datetime | None
     last_at: datetime | None
+    first_offered: int
+    first_kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,56 @@ class MissingUnits:
     reason: str
     units: int
     next_try: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryCheck:
+    """Previously collected videos that were searched for on one UTC day: found and not found."""
+
+    day: date
+    found: int
+    not_found: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExcessRows:
+    """Units with more retained than expected rows, and how many more they have."""
+
+    units: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctMissing:
+    """Units that were complete in no period, by state and reason of the newest one. An account counts once.
+
+    `videos` and `views` are those of the videos whose comments are missing.
+    """
+
+    entity: str
+    kind: str
+    state: str
+    reason: str
+    units: int
+    videos: int
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedAccounts:
+    """Accounts whose profile or list was due in at least one wave (a week or day of observation).
+
+    `observed` of them were complete in at least one wave, `always_observed` in each wave in which they were due.
+    `observations` counts accounts times waves, `complete` those of them that are complete.
+    """
+
+    entity: str
+    waves: int
+    accounts: int
+    observed: int
+    always_observed: int
+    observations: int
+    complete: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +180,8 @@ class Bin:
 class Distribution:
     """Distribution of a count over `number` videos or comments.
 
-    On a log scale `zeros` are counted apart from the bins. `absent` is the number of rows without a value.
+    On a log scale `zeros` are counted apart from the bins. `absent` is the number of rows without a value. `mean` is
+    that of all values, including zeros.
     """
 
     name: str
@@ -133,6 +194,33 @@ class Distribution:
     median: float | None
     upper_quartile: float | None
     maximum: float | None
+    mean: float | None
+
+    @property
+    def values(self) -> int:
+        """The number of rows with a value."""
+        return self.number - self.absent
+
+
+@dataclass(frozen=True, slots=True)
+class DayAges:
+    """Days after the end of a day of publication when its first complete observation ended, over the complete days."""
+
+    days: int
+    median: float | None
+    youngest: float | None
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationAges:
+    """Ages of videos in days at their first, second … observation, over the videos that have it."""
+
+    number: int
+    videos: int
+    median: float
+    youngest: float
+    oldest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +263,7 @@ class DailyObservations:
     """Observations of videos on one UTC day, or in the week that begins with it.
 
     `n_first` counts the videos that were observed for the first time. `views_median` and `age_median` (days) are
-    medians of these videos.
+    medians of these videos. `n_young` counts the observations of videos younger than 10 days.
     """
 
     day: date
@@ -183,6 +271,7 @@ class DailyObservations:
     n_first: int
     views_median: float | None
     age_median: float | None
+    n_young: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +343,9 @@ class WithdrawnItems:
 class ReportData:
     """Everything that one report reads from the warehouse. `built_at` is the time at which the marts were published.
 
-    `observed_step` is the number of days that each item of `observed` covers: 1 or 7.
+    `n_young` counts the videos that were younger than 10 days at their newest observation, so that their counts may be
+    those of any time since publication. `observed_step` is the number of days that each item of `observed` covers: 1
+    or 7.
     """
 
     built_at: datetime
@@ -262,6 +353,11 @@ class ReportData:
     days: Sequence[StudyDay]
     units: Sequence[UnitGroup]
     gaps: Sequence[MissingUnits]
+    canaries: Sequence[CanaryCheck]
+    excess: ExcessRows
+    n_distinct_units: int
+    missing: Sequence[DistinctMissing]
+    accounts: Sequence[ObservedAccounts]
     daily_requests: Sequence[DailyRequests]
     endpoints: Sequence[EndpointRequests]
     hashtags: Sequence[RankedItem]
@@ -274,6 +370,9 @@ class ReportData:
     degrees: Sequence[DegreeShare]
     follow_lists: Sequence[FollowList]
     ages: Sequence[Distribution]
+    n_young: int
+    day_ages: DayAges
+    observation_ages: Sequence[ObservationAges]
     comment_ages: CommentAges
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]

@@ -8,14 +8,13 @@ Not here: the other sections (see sections.py), the SQL behind the numbers (see 
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.fields import ENTITIES
 from research_assets.planning.messages import pluralize
-from research_assets.report.data import ApiChange, ReportData, UnitGroup
+from research_assets.report.data import ApiChange, DayAges, ObservationAges, ReportData, UnitGroup
 from research_assets.report.drawing import change_markers
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns, time_columns
 from research_assets.report.formatting import (
@@ -35,6 +34,11 @@ from research_assets.study.spec import QueryGroups, StudySpec
 
 MAX_REASONS = 8
 """Maximum number of reasons in the sentence about missing data; the coverage section has a table of all reasons."""
+
+MAX_OBSERVATIONS = 6
+"""Maximum number of observations of a video whose ages are stated."""
+
+_ORDINALS = {1: "first time", 2: "second time", 3: "third time", 4: "fourth time", 5: "fifth time", 6: "sixth time"}
 
 SOFTWARE = ("research-assets", "dagster", "dbt-core", "duckdb", "altair", "vl-convert-python")
 """Packages whose versions are stated."""
@@ -72,7 +76,7 @@ def methods_section(data: ReportData, study: StudySpec, origin: str, written: da
     """Return the methods section. `origin` is the address of the API, or `sandbox`."""
     paragraphs = {
         "Source": _source(study, origin),
-        "Videos": _videos(data),
+        "Videos": " ".join(filter(None, (_videos(data), _ages(data, study)))),
         "Comments": _comments(data, study),
         "Accounts": _accounts(data, study),
         "Requests": _requests_and_observations(data),
@@ -113,14 +117,33 @@ def _source(study: StudySpec, origin: str) -> str:
         if study.end
         else f"from {format_day(study.start)} (UTC) onwards"
     )
-    ages = [str(age) for age in study.reobserve_days]
-    reobservation = (
-        f", with re-observation at {'an age' if len(ages) == 1 else 'ages'} of {join_words(ages)} days" if ages else ""
-    )
     return (
         f"{source} The target population comprised all public videos published {period} that met the following "
-        f"criteria: {describe_query(study.query)}. The query is reproduced verbatim below. Each day was collected no "
-        f"earlier than {pluralize(study.settle_days, 'day')} after it ended{reobservation}."
+        f"criteria: {describe_query(study.query)}. The query is reproduced verbatim below."
+    )
+
+
+def _ages(data: ReportData, study: StudySpec) -> str:
+    """Return the actual ages of days and videos at their observations, beside the planned ones."""
+    days = data.day_ages
+    if not days.days:
+        return ""
+    planned = [str(age) for age in study.reobserve_days]
+    plan = f"; re-observation was planned at {'an age' if len(planned) == 1 else 'ages'} of {join_words(planned)} days"
+    later = [
+        f"{_ORDINALS[one.number]} at a median age of {_age_range(one)} ({pluralize(one.videos, 'video')})"
+        for one in data.observation_ages[:MAX_OBSERVATIONS]
+    ]
+    videos = f" Videos were observed for the {join_words(later)} after publication." if later else ""
+    return (
+        f"The {pluralize(days.days, 'complete day')} {was_were(days.days)} first collected at a median age of "
+        f"{_age_range(days)} after the end of the day{plan if planned else ''}.{videos}"
+    )
+
+
+def _age_range(ages: DayAges | ObservationAges) -> str:
+    return (
+        f"{format_number(ages.median)} days (range {format_number(ages.youngest)} to {format_number(ages.oldest)} days)"
     )
 
 
@@ -138,20 +161,39 @@ def _videos(data: ReportData) -> str:
             f"{pluralize(n_searched, 'searched day')}. Empty responses do not show whether the query matches no public "
             "video or was not answered."
         )
-    not_returned = days.offered - days.kept
-    difference = (
-        f" The other {format_number(not_returned)} ({format_share(not_returned, days.offered)}) "
-        f"{was_were(not_returned)} reported but not returned; the API does not return videos that were deleted, made "
-        "private or moderated."
-        if not_returned > 0
+    complete = (
+        f"Of {pluralize(days.units, 'day')}, {format_number(n_complete)} ({format_share(n_complete, days.units)}) "
+        f"{was_were(n_complete)} complete."
+    )
+    total = f"{pluralize(overall.videos, 'distinct video')} by {pluralize(overall.creators, 'creator')}"
+    if not n_complete:
+        return f"{complete} The dataset comprised {total}."
+    n_withheld = days.first_offered - days.first_kept
+    withheld = (
+        f" The other {format_number(n_withheld)} ({format_share(n_withheld, days.first_offered)}) "
+        f"{was_were(n_withheld)} reported but not returned; the API gives no reason."
+        if n_withheld > 0
         else ""
     )
     return (
-        f"Of {pluralize(days.units, 'day')}, {format_number(n_complete)} ({format_share(n_complete, days.units)}) "
-        f"{was_were(n_complete)} complete. Up to {pluralize(days.asked, 'row')} {was_were(days.asked)} requested. The "
-        f"API reported {pluralize(days.offered, 'matching video')}, of which {format_number(days.kept)} "
-        f"({format_share(days.kept, days.offered)}) {was_were(days.kept)} returned and retained.{difference} The "
-        f"dataset comprised {pluralize(overall.videos, 'distinct video')} by {pluralize(overall.creators, 'creator')}."
+        f"{complete} At the first complete observation of each day, the API reported "
+        f"{pluralize(days.first_offered, 'matching video')}, of which {format_number(days.first_kept)} "
+        f"({format_share(days.first_kept, days.first_offered)}) {was_were(days.first_kept)} returned and retained."
+        f"{withheld} The dataset comprised {total} from all observations.{_attrition(data)}"
+    )
+
+
+def _attrition(data: ReportData) -> str:
+    """Return how many videos later observations added, and how many they did not return again."""
+    if not any(times > 1 for times, _ in data.observations):
+        return ""
+    days, n_gone = combine_units(data, "videos", "day"), sum(day.not_returned for day in data.days)
+    n_added = max(0, data.overall.videos - days.first_kept)
+    return (
+        f" Of these, {format_number(n_added)} ({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
+        f"returned by the first complete observation of their day, and {format_number(n_gone)} "
+        f"({format_share(n_gone, data.overall.videos)}) {was_were(n_gone)} not returned again by the newest one "
+        "(attrition)."
     )
 
 
@@ -170,12 +212,18 @@ def _comments(data: ReportData, study: StudySpec) -> str:
     expected = (
         f"; the comment counts of these videos added up to {format_number(lists.expected)}" if lists.expected else ""
     )
+    excess = (
+        ". The lists contain more comments than the counts because the counts were up to 10 days old and were observed "
+        "before the lists"
+        if lists.expected and lists.kept > lists.expected
+        else ""
+    )
     return (
         f"Comments were collected for {videos}, {replies} replies. Of {pluralize(lists.units, 'selected video')}, "
         f"{format_number(n_complete)} ({format_share(n_complete, lists.units)}) had a complete comment list. "
         f"{_zero_counts(data, study)}{_comment_ages(data)}"
         f"In total, {pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} were "
-        f"retained{expected}."
+        f"retained. The newest complete lists contained {format_number(lists.kept)} comments{expected}{excess}."
     )
 
 
@@ -228,21 +276,33 @@ def _accounts(data: ReportData, study: StudySpec) -> str:
             "panel": "the accounts of a panel",
             "none": "selected accounts",
         }[study.users.who]
+        [observed] = [one for one in data.accounts if one.entity == "users"]
+        waves = (
+            f", and {format_number(observed.always_observed)} "
+            f"({format_share(observed.always_observed, observed.accounts)}) in each wave in which they were due. Of "
+            f"{pluralize(observed.observations, 'planned observation')} of an account in a wave, "
+            f"{format_number(observed.complete)} ({format_share(observed.complete, observed.observations)}) "
+            f"{was_were(observed.complete)} complete"
+            if observed.waves > 1
+            else ""
+        )
         sentences.append(
-            f"Profiles of {accounts} were observed {study.observe}; profiles of "
-            f"{pluralize(data.overall.profiles, 'account')} were retained, from "
-            f"{pluralize(profiles.units, 'profile observation')} that {was_were(profiles.units)} requested or due."
+            f"Profiles of {accounts} were observed {study.observe}, in {pluralize(observed.waves, 'wave')}. Of "
+            f"{pluralize(observed.accounts, 'account')}, {format_number(observed.observed)} "
+            f"({format_share(observed.observed, observed.accounts)}) {was_were(observed.observed)} observed at least "
+            f"once{waves}."
         )
     if study.panel:
         panel = f"a panel of {pluralize(len(study.panel), 'account')}"
         lists = [
-            f"{format_number(_n_complete(data, entity, 'account'))} of {pluralize(group.units, one, many)} "
-            f"({pluralize(group.kept, 'row')})"
-            for entity, (one, many) in _LIST_NOUNS.items()
-            if (group := combine_units(data, entity)).units
+            f"{format_number(one.observed)} of {pluralize(one.accounts, *_LIST_NOUNS[one.entity])} "
+            f"({pluralize(one.waves, 'wave')}; {pluralize(combine_units(data, one.entity).kept, 'row')} in all waves)"
+            for one in data.accounts
+            if one.entity in _LIST_NOUNS
         ]
         sentences.append(
-            f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete."
+            f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete at "
+            "least once."
             if lists
             else f"The study included {panel}, whose lists had not been requested when this report was written."
         )
@@ -258,7 +318,9 @@ def _requests_and_observations(data: ReportData) -> str:
     observations = (
         f" Videos were observed between {format_day_and_time(first)} and {format_day_and_time(last)}. Counts of views, "
         "likes, comments and shares were taken from the newest observation of each video, when the median age of the "
-        f"{pluralize(overall.videos, 'video')} was {format_number(age.median)} days."
+        f"{pluralize(overall.videos, 'video')} was {format_number(age.median)} days; {format_number(data.n_young)} "
+        f"({format_share(data.n_young, overall.videos)}) {was_were(data.n_young)} younger than 10 days, the documented "
+        "maximum age of counts at delivery."
         if first
         else ""
     )
@@ -272,25 +334,23 @@ def _requests_and_observations(data: ReportData) -> str:
 
 
 def _missing(data: ReportData) -> str:
-    n_units = sum(group.units for group in data.units)
+    n_units = data.n_distinct_units
     if not n_units:
         return "No data were due for collection when this report was written."
-    if not data.gaps:
+    if not data.missing:
         return f"No data were missing: all {pluralize(n_units, 'unit')} of collection {was_were(n_units)} complete."
-    by_reason: Counter[tuple[str, str]] = Counter()
-    for gap in data.gaps:
-        by_reason[gap.state, gap.reason] += gap.units
     reasons = [
-        f"{format_number(units)} {_MISSING_LABELS.get(state, state)} ({reason.rstrip('.')})"
-        for (state, reason), units in by_reason.most_common(MAX_REASONS)
+        f"{format_number(one.units)} {_MISSING_LABELS.get(one.state, one.state)} ({one.reason.rstrip('.')})"
+        for one in data.missing[:MAX_REASONS]
     ]
-    n_more = len(by_reason) - len(reasons)
+    n_more = len(data.missing) - len(reasons)
     more = f"; and others for {pluralize(n_more, 'further reason')}" if n_more else ""
-    n_missing = sum(by_reason.values())
+    n_missing = sum(one.units for one in data.missing)
     return (
-        f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts), "
-        f"{format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} missing, by reason: "
-        f"{'; '.join(reasons)}{more}. Missing units are tabulated by reason in the section on coverage."
+        f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts; each "
+        f"account counts once), {format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} "
+        f"missing, by reason: {'; '.join(reasons)}{more}. Missing units are tabulated by reason in the section on "
+        "coverage."
     )
 
 
@@ -382,6 +442,8 @@ def combine_units(data: ReportData, entity: str, kind: str | None = None) -> Uni
         requests=sum(group.requests for group in groups),
         first_at=min(first, default=None),
         last_at=max(last, default=None),
+        first_offered=sum(group.first_offered for group in groups),
+        first_kept=sum(group.first_kept for group in groups),
     )
 
 
@@ -401,7 +463,11 @@ def totals_table(data: ReportData) -> ReportTable:
         *number_columns("units", "rows requested", "rows reported by the API", "rows retained", "requests"),
         *time_columns("first retrieval (UTC)", "last retrieval (UTC)"),
     ]
-    return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False)
+    note = (
+        "Rows requested, reported and retained are those of the newest complete attempt at each unit; requests and "
+        "dates are those of all attempts. The section on volume has the yield of the first observation of each day."
+    )
+    return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False, note=note)
 
 
 def requested_fields_table(study: StudySpec) -> ReportTable:

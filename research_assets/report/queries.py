@@ -15,15 +15,21 @@ from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
     ApiChange,
     Bin,
+    CanaryCheck,
     ColumnFill,
     CommentAges,
     DailyObservations,
     DailyRequests,
+    DayAges,
     DegreeShare,
+    DistinctMissing,
     Distribution,
     EndpointRequests,
+    ExcessRows,
     FollowList,
     MissingUnits,
+    ObservationAges,
+    ObservedAccounts,
     RankedItem,
     ReportData,
     SampledUnits,
@@ -65,7 +71,9 @@ from marts.quota_usage where study = $study
 """
 
 DAYS_SQL = """
-select day, state, n_videos, n_creators, n_comments, offered, kept, view_count_median
+select
+  day, state, n_videos, n_creators, n_comments, coalesce(first_offered, offered), coalesce(first_kept, kept),
+  n_not_returned, view_count_median
 from marts.study_days where study = $study order by day
 """
 
@@ -74,7 +82,8 @@ UNITS_SQL = """
 select
   entity, unit_kind, state, count(*),
   coalesce(sum(asked), 0)::bigint, coalesce(sum(offered), 0)::bigint, coalesce(sum(kept), 0)::bigint,
-  sum(expected)::bigint, coalesce(sum(requests), 0)::double, min(first_at), max(last_at)
+  sum(expected)::bigint, coalesce(sum(requests), 0)::double, min(first_at), max(last_at),
+  coalesce(sum(first_offered), 0)::bigint, coalesce(sum(first_kept), 0)::bigint
 from marts.coverage
 where study = $study and (entity <> 'videos' or unit_kind = 'day')
 group by all order by entity, unit_kind, state
@@ -93,6 +102,66 @@ from (
 )
 group by entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
 order by entity, unit_kind, state, count(*) desc
+"""
+
+CANARIES_SQL = """
+select cast(last_at as date), count(*) filter (state = 'complete'), count(*) filter (state <> 'complete')
+from marts.coverage where study = $study and unit_kind = 'canary' group by 1 order by 1
+"""
+
+EXCESS_SQL = """
+select count(*), coalesce(sum(kept - expected), 0)::bigint
+from marts.coverage where study = $study and state = 'complete' and kept > expected
+"""
+
+N_DISTINCT_UNITS_SQL = """
+select count(distinct (entity, unit_kind, unit)) from marts.coverage
+where study = $study and (entity <> 'videos' or unit_kind = 'day')
+"""
+
+# An account has a unit in each period. It is missing if no period is complete, and counts once.
+DISTINCT_MISSING_SQL = """
+with units as (
+  select
+    entity, unit_kind, unit, arg_max(state, partition_day) as state,
+    arg_max(
+      regexp_replace(coalesce(replace(reason, unit, '…'), 'no reason recorded'), '[.]? ?Next try: .*$', ''),
+      partition_day
+    ) as masked
+  from marts.coverage
+  where study = $study and (entity <> 'videos' or unit_kind = 'day')
+  group by entity, unit_kind, unit
+  having not bool_or(state = 'complete')
+)
+select
+  units.entity, unit_kind, state,
+  min(masked) || case when count(distinct masked) > 1 then ' (and similar reasons with other numbers)' else '' end,
+  count(*), count(videos.video_id), coalesce(sum(videos.view_count), 0)::bigint
+from units
+left join marts.videos as videos
+  on videos.study = $study and units.entity = 'comments' and unit_kind = 'video'
+  and videos.video_id = try_cast(units.unit as bigint)
+group by units.entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
+order by count(*) desc, units.entity, unit_kind, state
+"""
+
+OBSERVED_ACCOUNTS_SQL = """
+with accounts as (
+  select entity, unit, count(*) as due, count(*) filter (state = 'complete') as complete
+  from marts.coverage
+  where study = $study and unit_kind = 'account' and entity not in ('videos', 'comments')
+  group by entity, unit
+),
+
+waves as (
+  select entity, count(distinct partition_day) as waves from marts.coverage
+  where study = $study and unit_kind = 'account' and entity not in ('videos', 'comments') group by entity
+)
+
+select
+  entity, any_value(waves), count(*), count(*) filter (complete > 0), count(*) filter (complete = due),
+  sum(due)::bigint, sum(complete)::bigint
+from accounts join waves using (entity) group by entity order by entity
 """
 
 DAILY_REQUESTS_SQL = """
@@ -133,7 +202,8 @@ from (
 QUARTILES_SQL = """
 select
   count(*), count(*) filter (where x is null), count(*) filter (where x = 0),
-  quantile_cont(x, 0.25)::double, median(x)::double, quantile_cont(x, 0.75)::double, min(x)::double, max(x)::double
+  quantile_cont(x, 0.25)::double, median(x)::double, quantile_cont(x, 0.75)::double, min(x)::double, max(x)::double,
+  avg(x)::double
 from ({relation})
 """
 
@@ -207,7 +277,7 @@ DAILY_OBSERVATIONS_SQL = """
 select
   cast(date_trunc('{unit}', observed_at) as date), count(*), count(*) filter (observation_number = 1),
   (median(view_count) filter (observation_number = 1))::double,
-  (median(age_days) filter (observation_number = 1))::double
+  (median(age_days) filter (observation_number = 1))::double, count(*) filter (is_within_count_lag)
 from marts.video_observations where study = $study group by 1 order by 1
 """
 
@@ -220,6 +290,21 @@ from marts.api_changes order by 1
 """
 
 OBSERVED_RANGE_SQL = "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
+
+N_YOUNG_SQL = "select count(*) filter (is_within_count_lag) from marts.videos where study = $study"
+
+DAY_AGES_SQL = """
+select count(age), median(age), min(age), max(age) from (
+  select (epoch(first_completed_at) - epoch(partition_day + interval 1 day)) / 86400 as age
+  from marts.coverage where study = $study and entity = 'videos' and unit_kind = 'day' and state = 'complete'
+)
+"""
+
+OBSERVATION_AGES_SQL = """
+select observation_number, count(*), median(age_days), min(age_days), max(age_days)
+from marts.video_observations where study = $study and isfinite(age_days)
+group by observation_number order by observation_number
+"""
 
 # Lists of videos without comments need no request; their age says nothing about the time of a request.
 COMMENT_AGES_SQL = """
@@ -301,6 +386,11 @@ class _Reader:
             days=days,
             units=units,
             gaps=[MissingUnits(*row) for row in self._rows(MISSING_UNITS_SQL)],
+            canaries=[CanaryCheck(*row) for row in self._rows(CANARIES_SQL)],
+            excess=ExcessRows(*self._rows(EXCESS_SQL)[0]),
+            n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
+            missing=[DistinctMissing(*row) for row in self._rows(DISTINCT_MISSING_SQL)],
+            accounts=[ObservedAccounts(*row) for row in self._rows(OBSERVED_ACCOUNTS_SQL)],
             daily_requests=[DailyRequests(*row) for row in self._rows(DAILY_REQUESTS_SQL)],
             endpoints=[EndpointRequests(*row) for row in self._rows(ENDPOINTS_SQL)],
             hashtags=[RankedItem(*row) for row in self._rows(HASHTAGS_SQL, top=TOP_N)],
@@ -322,8 +412,11 @@ class _Reader:
             follow_lists=[FollowList(*row) for row in self._rows(FOLLOW_LISTS_SQL)],
             ages=[
                 self._distribution("Age of the video when observed, days", AGE_AT_OBSERVATION_SQL, linear=True),
-                self._distribution("Age of the counts, days", DATA_AGE_SQL, linear=True, built=built),
+                self._distribution("Time since the observation, days", DATA_AGE_SQL, linear=True, built=built),
             ],
+            n_young=self._rows(N_YOUNG_SQL)[0][0],
+            day_ages=DayAges(*self._rows(DAY_AGES_SQL)[0]),
+            observation_ages=[ObservationAges(*row) for row in self._rows(OBSERVATION_AGES_SQL)],
             comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],
@@ -356,8 +449,8 @@ class _Reader:
             counts = (counts[0], counts[1], 0, *counts[3:])
         else:
             bins = [Bin(*row) for row in self._rows(LOG_BINS_SQL.format(relation=relation), **more)]
-        number, absent, zeros, quartile, median, upper, _, most = counts
-        return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most)
+        number, absent, zeros, quartile, median, upper, _, most, mean = counts
+        return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most, mean)
 
     def _column_fill(self) -> list[ColumnFill]:
         """Return the columns of the mart `videos` with the number of the study's videos that have a value."""

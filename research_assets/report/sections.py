@@ -47,8 +47,10 @@ MAX_LISTS = 60
 """Maximum number of follow lists in a table."""
 
 _REPORTED_NOTE = (
-    "Reported: raw hits that the API counted, whether or not it returned them. The hits of a search that covered "
-    "several days are divided among these days. Retained: distinct rows that were returned and stored."
+    "Reported: raw hits that the API counted at the first complete observation of the day, whether or not it returned "
+    "them. The hits of a search that covered several days are divided among these days. Retained: distinct rows that "
+    "this observation returned. Videos: all that any observation returned. Not returned again: those of them that the "
+    "newest complete observation did not return."
 )
 
 
@@ -69,14 +71,15 @@ def volume_section(data: ReportData) -> ReportSection:
         caption.append("API changes that depend on the collection date are shown in the next section.")
     rows = [
         [str(day.day), state_label(day.state), format_number(day.offered), format_number(day.kept),
-         format_number(day.videos), format_number(day.creators), format_number(day.comments),
+         format_number(day.videos), format_number(day.not_returned), format_number(day.creators),
+         format_number(day.comments),
          format_number(day.views_median)]
         for day in days
     ]  # fmt: skip
     columns = [
         *time_columns("day"),
         *text_columns("state"),
-        *number_columns("reported", "retained", "videos", "creators", "comments", "median views"),
+        *number_columns("reported", "retained", "videos", "not returned again", "creators", "comments", "median views"),
     ]
     figure = ReportFigure("volume", chart, f"Videos by {unit} of publication", " ".join(filter(None, caption)))
     return ReportSection(
@@ -157,15 +160,20 @@ def observations_section(data: ReportData) -> ReportSection:
             "later observations",
             "median views at first observation",
             "median age at first observation, days",
+            "younger than 10 days",
         ),
     ]
     cells = [
         [str(one.day), format_number(one.n_observations), format_number(one.n_first),
          format_number(one.n_observations - one.n_first), format_number(one.views_median),
-         format_number(one.age_median)]
+         format_number(one.age_median), format_number(one.n_young)]
         for one in rows
     ]  # fmt: skip
-    return ReportSection(name, title, sentences, figures, [ReportTable(f"Observations by {unit}", columns, cells)])
+    note = (
+        "Younger than 10 days: observations of videos of that age. Their counts may be of any time since publication."
+    )
+    table = ReportTable(f"Observations by {unit}", columns, cells, note=note)
+    return ReportSection(name, title, sentences, figures, [table])
 
 
 def _observed_days(data: ReportData) -> tuple[date, date] | None:
@@ -216,8 +224,8 @@ def coverage_section(data: ReportData) -> ReportSection:
             "A unit is the smallest amount of data that can be complete: a day of the search, the comments of a video, "
             "the replies to a comment, or the profile or a list of an account. "
             f"Of {pluralize(total, 'unit')}, {format_number(complete)} ({format_share(complete, total)}) are complete "
-            f"and {format_number(settled - complete)} ({format_share(settled - complete, total)}) are unavailable from "
-            "the API (deleted, private or refused). "
+            f"and {format_number(settled - complete)} ({format_share(settled - complete, total)}) are refused or not "
+            "found by the API, which gives no reason. "
         )
         + (f"{pluralize(n_open, 'unit')} {'is' if n_open == 1 else 'are'} open." if n_open else "No unit is open.")
     ]
@@ -235,15 +243,54 @@ def coverage_section(data: ReportData) -> ReportSection:
     note = (
         "Numbers of rows, except units and requests. Requested: rows that the requests asked for. Reported: raw hits "
         "that the API counted. Retained: distinct rows that were returned and stored. Expected: rows that another "
-        "field announced, such as the comment count of a video. In the mart coverage these columns have the names "
+        "field announced, such as the comment count of a video. Rows are those of the newest complete attempt at each "
+        "unit, requests those of all attempts. In the mart coverage these columns have the names "
         "asked, offered, kept and expected; the state not requested has the name not_asked."
     )
+    sentences += [text for text in (_canary_text(data), _excess_text(data)) if text]
     tables = [ReportTable("Units by state", columns, rows, note=note)]
+    if data.canaries:
+        canary_rows = [
+            [
+                str(one.day),
+                format_number(one.found + one.not_found),
+                format_number(one.found),
+                format_number(one.not_found),
+            ]
+            for one in data.canaries
+        ]
+        canary_columns = [*time_columns("day of the check"), *number_columns("videos", "found", "not found")]
+        tables.append(ReportTable("Canary checks", canary_columns, canary_rows))
     if data.gaps:
         tables.append(_missing_units_table(data))
     caption = "Share of units in each state, by kind of unit. The numbers in the bars are units."
     figure = ReportFigure("coverage", partial(charts.coverage_chart, ordered), "Coverage by entity", caption)
     return ReportSection(name, title, sentences, [figure], tables)
+
+
+def _canary_text(data: ReportData) -> str:
+    """Return the results of the weekly searches for previously collected videos."""
+    found, not_found = sum(one.found for one in data.canaries), sum(one.not_found for one in data.canaries)
+    if not data.canaries:
+        return "No canary check (a weekly search for previously collected videos) was made."
+    return (
+        f"Canary checks searched for previously collected videos on {pluralize(len(data.canaries), 'day')}: "
+        f"{format_number(found)} of {pluralize(found + not_found, 'video')} ({format_share(found, found + not_found)}) "
+        f"{was_were(found)} found, which shows that the API answered the query. It gives no reason for those "
+        "that it did not return."
+    )
+
+
+def _excess_text(data: ReportData) -> str:
+    """Return how many lists have more rows than were announced, and why."""
+    excess = data.excess
+    if not excess.units:
+        return ""
+    return (
+        f"{pluralize(excess.units, 'list')} {'has' if excess.units == 1 else 'have'} more retained rows than "
+        f"announced, {format_number(excess.rows)} more in all: the announced number is a count of another page, which "
+        "was observed before the list and was then up to 10 days old, and rows were added in between."
+    )
 
 
 def _missing_units_table(data: ReportData) -> ReportTable:
@@ -415,13 +462,15 @@ def engagement_section(data: ReportData) -> ReportSection:
     parts = [part for part in data.engagement if part.number > part.absent]
     if not parts:
         return ReportSection(name, title, ["No video with counts was collected."])
-    medians = join_words([f"{format_number(part.median)} {part.name.lower()}" for part in parts])
+    medians = join_words([_median_text(part) for part in parts])
     sentences = [
         (
             f"The medians per video are {medians}. Counts are those of the newest observation of each video, as "
-            "returned by the API. They may have been up to ten days old when they were returned."
+            "returned by the API. They may have been up to 10 days old when they were returned."
         )
     ]
+    if data.n_young:
+        sentences.append(_young_text(data))
     caption = (
         "Videos by count, in classes from 1, 2, 5, 10, 20 and so on (log scale). Videos with a count of zero are a "
         "separate bar on the left. The dashed line is the median of all videos, including zeros."
@@ -430,16 +479,37 @@ def engagement_section(data: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
 
 
+def _median_text(part: Distribution) -> str:
+    """Return a median with its unit; a median of zero with the share of values above zero and the mean."""
+    text = f"{format_number(part.median)} {part.name.lower()}"
+    if part.median != 0:
+        return text
+    return f"{text} ({format_share(part.values - part.zeros, part.values)} above zero, mean {format_number(part.mean)})"
+
+
+def _young_text(data: ReportData) -> str:
+    """Return how many videos were observed at an age at which their counts may be of any time since publication."""
+    return (
+        f"{format_number(data.n_young)} of {pluralize(data.overall.videos, 'video')} "
+        f"({format_share(data.n_young, data.overall.videos)}) {was_were(data.n_young)} younger than 10 days at the "
+        "newest observation. Their counts may be those of any time since publication, also "
+        "zero (column is_within_count_lag)."
+    )
+
+
 def _distribution_rows(parts: Sequence[Distribution]) -> ReportTable:
     rows = [
         [part.name, format_number(part.number - part.absent), format_number(part.absent), format_number(part.zeros),
-         format_number(part.lower_quartile), format_number(part.median), format_number(part.upper_quartile),
-         format_number(part.maximum)]
+         format_share(part.values - part.zeros, part.values), format_number(part.lower_quartile),
+         format_number(part.median), format_number(part.upper_quartile), format_number(part.maximum),
+         format_number(part.mean)]
         for part in parts
     ]  # fmt: skip
     columns = [
         *text_columns("variable"),
-        *number_columns("values", "missing", "zeros", "lower quartile", "median", "upper quartile", "maximum"),
+        *number_columns(
+            "values", "missing", "zeros", "above zero", "lower quartile", "median", "upper quartile", "maximum", "mean"
+        ),
     ]
     return ReportTable("Distributions", columns, rows)
 
@@ -512,19 +582,19 @@ def follow_graph_section(data: ReportData) -> ReportSection:
 
 
 def data_age_section(data: ReportData) -> ReportSection:
-    """Return the age of videos at their newest observation, and the age of the counts."""
-    name, title = "ages", "Age of counts"
+    """Return the age of videos at their newest observation, and the time since that observation."""
+    name, title = "ages", "Age at observation"
     parts = [part for part in data.ages if part.bins]
     if not parts:
         return ReportSection(name, title, ["No video was collected, so there are no counts."])
-    at_observation, of_counts = data.ages
+    at_observation, since_observation = data.ages
     repeated = sum(videos for times, videos in data.observations if times > 1)
     sentences = [
         (
             f"At the newest observation the median age of the videos was {format_number(at_observation.median)} days "
             f"(interquartile range {format_number(at_observation.lower_quartile)} to "
-            f"{format_number(at_observation.upper_quartile)}). When the marts were built, the median age of the counts "
-            f"was {format_number(of_counts.median)} days. "
+            f"{format_number(at_observation.upper_quartile)}). When the marts were built, the median time since that "
+            f"observation was {format_number(since_observation.median)} days; the counts were up to 10 days older. "
         )
         + (
             f"{format_number(repeated)} of {pluralize(data.overall.videos, 'video')} "
@@ -533,11 +603,13 @@ def data_age_section(data: ReportData) -> ReportSection:
             else "Each video was observed once."
         )
     ]
+    if data.n_young:
+        sentences.append(_young_text(data))
     caption = (
-        "Age of each video at its newest observation, and age of these counts when the marts were built. The dashed "
-        "line is the median."
+        "Age of each video at its newest observation, and time from that observation to the build of the marts. The "
+        "dashed line is the median."
     )
-    figure = ReportFigure("ages", partial(charts.distribution_chart, parts, log=False), "Age of counts", caption)
+    figure = ReportFigure("ages", partial(charts.distribution_chart, parts, log=False), "Age at observation", caption)
     tables = [_distribution_rows(parts)]
     if repeated:
         rows = [[format_number(times), format_number(videos)] for times, videos in data.observations]

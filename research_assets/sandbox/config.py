@@ -150,6 +150,7 @@ class SandboxConfig:
     undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; fixed volume: each round(1/share)-th
     withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
     count_lag_days: float = FROM_PROFILE  # counts are refreshed in steps, video by video: 0 to this old
+    mixed_lags: bool = False  # each count of each answer has an age of its own, so that later counts can be older
     fresh_missing: float = FROM_PROFILE  # share of videos that searches find late
     fresh_missing_days: float = 2.0  # these appear evenly within this number of days after their publication
     withdrawn_are_hits: bool = True  # False: searches opened after a withdrawal do not count the video as a raw hit

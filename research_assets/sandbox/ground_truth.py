@@ -24,8 +24,8 @@ class GroundTruth:
 
     def __init__(self, world: World, threads: CommentThreads, network: Network) -> None:
         self._world = world
-        self._threads = threads
-        self._network = network
+        self.threads = threads
+        self.network = network
 
     def videos(self, query: Mapping[str, Any], start: date, end: date) -> dict[date, DayHits]:
         """Return the hits of a query by UTC day of publication; days without hits are included.
@@ -46,18 +46,18 @@ class GroundTruth:
     def comments(self, video_id: int) -> tuple[int, ...]:
         """Return the ids of a video's top-level comments that its list delivers, in its order and up to its limit."""
         at, video = self._world.now(), self._world.video(video_id)
-        if video is None or self._threads.closed(video):
+        if video is None or self.threads.closed(video):
             return ()
-        hits = self._threads.top_level(video, at)[: self._world.config.comment_limit or None]
-        return tuple(comment.id for comment in hits if self._threads.delivers(video, comment, at))
+        hits = self.threads.top_level(video, at)[: self._world.config.comment_limit or None]
+        return tuple(comment.id for comment in hits if self.threads.delivers(video, comment, at))
 
     def replies(self, comment_id: int) -> tuple[int, ...]:
         """Return the ids of a comment's replies that the list delivers."""
-        at, found = self._world.now(), self._threads.find(comment_id)
-        if found is None or self._threads.closed(found[0]):
+        at, found = self._world.now(), self.threads.find(comment_id)
+        if found is None or self.threads.closed(found[0]):
             return ()
-        hits = self._threads.replies(*found, at)[: self._world.config.comment_limit or None]
-        return tuple(reply.id for reply in hits if self._threads.delivers(found[0], reply, at))
+        hits = self.threads.replies(*found, at)[: self._world.config.comment_limit or None]
+        return tuple(reply.id for reply in hits if self.threads.delivers(found[0], reply, at))
 
     def state(self, username: str) -> str:
         """Return the state of an account: `open`, `private`, `refused` or `missing`."""
@@ -70,7 +70,7 @@ class GroundTruth:
         account = self._world.account(username, at)
         if account is None or account.state != "open":
             return {"username": username, "state": self.state(username)}
-        network = self._network
+        network = self.network
         followers = [r for r in network.followers(account, at) if network.listed(r, at)]
         following = [r for r in network.following(account, at) if network.listed(r, at)]
         lists = {
@@ -79,10 +79,10 @@ class GroundTruth:
             "pinned_videos": network.pinned(account, at),
         }
         return {
-            "username": account.username,
+            "username": self._world.username(account),
             "state": account.state,
-            "followers": [self._world.accounts[other].username for _, other in followers],
-            "following": [self._world.accounts[other].username for _, other in following]
+            "followers": [self._world.username(self._world.accounts[other]) for _, other in followers],
+            "following": [self._world.username(self._world.accounts[other]) for _, other in following]
             if account.following_public
             else None,
             "follower_count": network.follower_count(account, at),

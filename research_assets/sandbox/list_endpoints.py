@@ -36,7 +36,7 @@ class ListEndpoints:
         self._responses = responses
         self.threads = CommentThreads(world)
         self.network = Network(world)
-        self._renderer = VideoRenderer(config)
+        self._renderer = VideoRenderer(config, world.username)
         self._rng = Random(hash_parts(config.seed, 31))
 
     # Comments
@@ -190,7 +190,7 @@ class ListEndpoints:
         for relation in page:
             if self.network.listed(relation, call.at):
                 other = self._world.accounts[relation[1]]
-                record = {"username": other.username, "display_name": other.display_name}
+                record = {"username": self._world.username(other), "display_name": other.display_name}
                 found.append(shuffled_json(record, self._rng))
         data = {"cursor": b"%d" % after, "has_more": b"true" if has_more else b"false"}
         if relations or name != "user_followers" or self._config.empty_followers_key:

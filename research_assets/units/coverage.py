@@ -17,6 +17,9 @@ from research_assets.storage.captures import capture_of
 from research_assets.storage.raw_reader import RawTables, query_raw
 
 UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
+Selection = Literal["all", "sample", "top"]
+"""How units are selected: all of them, a random sample, or those with the highest counts."""
+
 UnitKind = Literal["day", "part", "video", "comment", "account", "canary"]
 
 USERNAME_SEPARATOR = ","
@@ -84,7 +87,7 @@ MAX_BACKOFF = timedelta(days=32)
 MAX_REOBSERVATION_AGE = timedelta(days=2)
 """Age from which an interrupted re-observation starts from scratch, so that the counts of a day have about one age."""
 
-_TIME_FIELDS = ("first_at", "last_at", "next_try")
+_TIME_FIELDS = ("first_at", "last_at", "next_try", "selected_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,10 @@ class Attempt:
     kept: int = 0
     requests: float = 0.0
     expected: int | None = None
-    inclusion_probability: float = 1.0
+    inclusion_probability: float | None = 1.0
+    selection: Selection = "all"
+    selection_rank: int | None = None
+    selected_at: datetime | None = None
     reason: str | None = None
     next_try: datetime | None = None
     capture: str | None = None

@@ -6,7 +6,7 @@ windows.py).
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.storage.withdrawals import withdrawn_beside
 from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
-from research_assets.units.coverage import UnitKind
+from research_assets.units.coverage import Selection, UnitKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class Target:
 
     `expected` is the number of rows according to a field of another entity. `is_confirmed` is false for a comment count
     of zero that may be older than the first comment. `inclusion_probability` is the probability of the unit to be in
-    the sample; 1 without sampling.
+    the sample; 1 without sampling, None for a selection of the units with the highest counts, which is no sample.
+    `selection_rank` is the rank by that count, from 1, and `selected_at` the time of the newest observation (UTC) on
+    which the selection is based.
     """
 
     entity: str
@@ -34,7 +36,10 @@ class Target:
     context: Mapping[str, Any] = field(default_factory=dict)
     expected: int | None = None
     is_confirmed: bool = True
-    inclusion_probability: float = 1.0
+    inclusion_probability: float | None = 1.0
+    selection: Selection = "all"
+    selection_rank: int | None = None
+    selected_at: datetime | None = None
 
     def request(self, study: StudySpec, page_size: int, cursor: int | None) -> Request:
         """Return the request for the page at `cursor`."""
@@ -85,9 +90,9 @@ def video_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable
                 {"asked_video_id": video},
                 expected=None if (day, video) in vanished else count,
                 is_confirmed=(day, video) not in is_unconfirmed or (day, video) in vanished,
-                inclusion_probability=probability,
+                **selected,
             )
-            for video, count, probability in _apply_rule([(row[1], row[2]) for row in group], study.comments)
+            for video, count, selected in _apply_rule([row[1:] for row in group], study.comments)
         ]
         for day, group in groupby(rows, key=lambda row: row[0])
     }
@@ -139,10 +144,19 @@ def reply_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable
     }
 
 
-def reply_target(video: int, comment: int, replies: int) -> Target:
-    """Return the target for the replies of one comment."""
-    return Target(
+def reply_target(video: int, comment: int, replies: int, of: Target | None = None) -> Target:
+    """Return the target for the replies of one comment. They are selected with their video, whose target is `of`."""
+    target = Target(
         "comments", "comment", str(comment), {"asked_video_id": video, "asked_comment_id": comment}, expected=replies
+    )
+    if of is None:
+        return target
+    return replace(
+        target,
+        inclusion_probability=of.inclusion_probability,
+        selection=of.selection,
+        selection_rank=of.selection_rank,
+        selected_at=of.selected_at,
     )
 
 
@@ -152,7 +166,7 @@ def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> lis
     Two handles that differ only in case are one account; it is collected once, with its first spelling. A withdrawn
     account is no target.
     """
-    names: Iterable[str] = study.panel
+    names: Mapping[str, Mapping[str, Any]] = {name: {} for name in study.panel}
     if entity == "users":
         names = _user_names(raw, study)
     withdrawn = withdrawn_beside(raw if isinstance(raw, Path) else raw.folder)
@@ -162,25 +176,34 @@ def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> lis
             unique.setdefault(name.casefold(), name)
     expected = _expected_list_lengths(raw, entity)
     return [
-        Target(entity, "account", name, {"asked_username": name}, expected=expected.get(name))
+        Target(entity, "account", name, {"asked_username": name}, expected=expected.get(name), **names[name])
         for name in unique.values()
     ]
 
 
-def _user_names(raw: Path | RawTables, study: StudySpec) -> list[str]:
+def _user_names(raw: Path | RawTables, study: StudySpec) -> dict[str, Mapping[str, Any]]:
+    """Return the accounts whose profiles a study observes, with their selection. Accounts of the panel are all."""
     rule = study.users
     if rule.who == "none":
-        return []
-    names: list[str] = []
+        return {}
+    names: dict[str, Mapping[str, Any]] = {}
     if rule.who != "panel":
         rows = query_raw(
             raw,
             "videos",
             f"study={study.name}/day=*",
-            "SELECT username, count(DISTINCT id) AS n FROM {table} WHERE username <> '' GROUP BY 1 ORDER BY n DESC, 1",
+            "SELECT username, count(DISTINCT id) AS n, max(max(observed_at)) OVER () FROM {table} WHERE username <> '' "
+            "GROUP BY 1 ORDER BY n DESC, 1",
         )
-        names = [name for name, _ in (rows[: rule.n] if rule.who == "top" else rows)]
-    return [*names, *study.panel]
+        if rule.who == "top":
+            top = {"selection": "top", "inclusion_probability": None}
+            names = {
+                name: top | {"selection_rank": rank, "selected_at": selected_at}
+                for rank, (name, _, selected_at) in enumerate(rows[: rule.n], 1)
+            }
+        else:
+            names = {name: {} for name, *_ in rows}
+    return names | {name: {} for name in study.panel}
 
 
 def _expected_list_lengths(raw: Path | RawTables, entity: str) -> dict[str, int]:
@@ -197,16 +220,22 @@ def _expected_list_lengths(raw: Path | RawTables, entity: str) -> dict[str, int]
     return dict(rows)
 
 
-def _apply_rule(rows: Sequence[tuple[int, int | None]], rule: CommentRule) -> list[tuple[int, int | None, float]]:
+def _apply_rule(
+    rows: Sequence[tuple[int, int | None, datetime]], rule: CommentRule
+) -> list[tuple[int, int | None, dict[str, Any]]]:
+    """Return id, count and selection of the selected videos of a day. `rows` are ordered by rank."""
     if rule.videos == "none":
         return []
+    selected_at = max((seen_at for *_, seen_at in rows), default=None)
     if rule.videos == "top":
-        return [(video, count, 1.0) for video, count in rows[: rule.n]]
-    if rule.videos == "sample":
+        top = {"selection": "top", "inclusion_probability": None, "selected_at": selected_at}
         return [
-            (video, count, rule.fraction) for video, count in rows if _sampling_draw(video, rule.seed) < rule.fraction
+            (video, count, top | {"selection_rank": rank}) for rank, (video, count, _) in enumerate(rows[: rule.n], 1)
         ]
-    return [(video, count, 1.0) for video, count in rows]
+    if rule.videos == "sample":
+        sample = {"selection": "sample", "inclusion_probability": rule.fraction, "selected_at": selected_at}
+        return [(video, count, sample) for video, count, _ in rows if _sampling_draw(video, rule.seed) < rule.fraction]
+    return [(video, count, {}) for video, count, _ in rows]
 
 
 def _sampling_draw(video: int, seed: int) -> float:

@@ -22,14 +22,18 @@ MIN_VALUES = 10
 MAX_CATEGORIES = 5
 """Categories shown as examples."""
 
-EXAMPLE_DAYS = 7
-"""Days before the newest month or day of a mart whose rows give the percentiles of its numbers."""
+EXAMPLE_ROWS = 100_000
+"""Rows of all studies and days, about, that give the percentiles of the numbers of a larger mart."""
+
+_KEY_COLUMNS = 6
+"""First columns of a mart from which the rows for the percentiles are drawn; they contain most of its key."""
 
 DESCRIPTION = """Grain: one column per mart, with its description, origin, fill rate and example values.
 
-Examples are shown only for numbers that are not ids (10th, 50th and 90th percentile of the newest seven days), for \
-dates (first and last), for booleans and for declared categories (up to five values), and only if the column has at \
-least ten values. Names, ids, links and user-written text are never shown."""
+Examples are shown only for numbers that are not ids (10th, 50th and 90th percentile of all rows, or of about 100,000 \
+rows that are drawn from all studies and days), for dates (first and last), for booleans and for declared categories \
+(up to five values), and only if the column has at least ten values. Names, ids, links and user-written text are never \
+shown."""
 
 COLUMNS: Mapping[str, tuple[str, str, str | None]] = {
     "mart": ("varchar", "Name of the mart.", None),
@@ -105,7 +109,7 @@ def _count_mart(db: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> list[
     day, since = meta.get("month_column"), _availability()
     months = _fill_by_month(db, node["name"], day)
     n_rows = sum(total for _, total, _ in months)
-    examples = _examples(db, node["name"], columns, meta.get("categories", ()), day)
+    examples = _examples(db, node["name"], columns, meta.get("categories", ()), n_rows)
     rows = []
     for number, column in enumerate(columns, 1):
         name, source = column["name"], meta.get("source", {}).get(column["name"])
@@ -154,7 +158,7 @@ def _examples(
     mart: str,
     columns: Sequence[Mapping[str, Any]],
     categories: Sequence[str],
-    day: str | None,
+    n_rows: int,
 ) -> dict[str, str]:
     """Return examples of the columns whose values identify nobody."""
     numbers, texts = list[str](), dict[str, str]()
@@ -171,11 +175,15 @@ def _examples(
         for name, values in _first_row(db, f"SELECT {', '.join(texts.values())} FROM marts.{mart}", texts):
             examples[name] = ", ".join(value for value in values or () if value is not None)
     if numbers:
-        newest = f" WHERE {day} > (SELECT max({day}) - INTERVAL {EXAMPLE_DAYS} DAY FROM marts.{mart})" if day else ""
+        drawn = ""
+        if n_rows > EXAMPLE_ROWS:
+            # The same rows in every build: a repeated build must not change the examples.
+            key = ", ".join(column["name"] for column in columns[:_KEY_COLUMNS])
+            drawn = f" WHERE hash({key}) % {n_rows // EXAMPLE_ROWS} = 0"
         counts = ", ".join(f"count({name})" for name in numbers)
         quantiles = ", ".join(f"quantile_disc({name}, [0.1, 0.5, 0.9])" for name in numbers)
-        [filled] = db.execute(f"SELECT {counts} FROM marts.{mart}{newest}").fetchall()
-        query = f"SELECT {quantiles} FROM marts.{mart}{newest}"
+        [filled] = db.execute(f"SELECT {counts} FROM marts.{mart}{drawn}").fetchall()
+        query = f"SELECT {quantiles} FROM marts.{mart}{drawn}"
         for (name, values), n_filled in zip(_first_row(db, query, numbers), filled, strict=True):
             if n_filled >= MIN_VALUES:
                 examples[name] = ", ".join(_format_number(value) for value in values)

@@ -167,6 +167,7 @@ def _coverage() -> dict[str, str]:
         "expected": f"CASE WHEN v >= 0 THEN {COMMENTS} END",
         "requests": "1",
         "inclusion_probability": "1",
+        "selection": "'all'",
         "first_at": "o + INTERVAL 11 HOUR",
         "last_at": "o + INTERVAL 12 HOUR",
     }

@@ -62,6 +62,7 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     assert table["share"][0] == pytest.approx(len(deliverable) / len(ids), abs=1e-4)
     assert f"{len(deliverable) / len(ids):.1%}" in result.stdout
     assert (folder / "ids.csv").stat().st_mode & 0o077 == 0
+    assert "The intervals assume that the videos were drawn independently" in " ".join(result.stdout.split())
 
 
 def test_audit_of_a_data_download_reports_its_lists(sandbox: RunningSandbox, ids: list[int], tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_video_in_two_lists_of_a_download_has_both_classes(tmp_path: Path) -> No
         }
     }
     found = read(tmp_path, "user_data.json", json.dumps(data))
-    assert classes(found) == {ID: ("likes", "browsing history"), OTHER: ("browsing history",)}
+    assert classes(found) == {ID: ("browsing history", "likes"), OTHER: ("browsing history",)}
     assert found.n_duplicates == 2
 
 

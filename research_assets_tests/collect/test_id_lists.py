@@ -1,7 +1,9 @@
 """Id lists on the sandbox: each id has one state, no answered id is requested twice, rates equal the ground truth."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
+from itertools import permutations
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -10,10 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.collect.id_lists.audit import return_rates, wilson_interval
-from research_assets.collect.id_lists.reader import IdListError, ListedVideo
+from research_assets.collect.id_lists.audit import (
+    ReturnRate,
+    effective_number,
+    interval_note,
+    return_rates,
+    wilson_interval,
+)
+from research_assets.collect.id_lists.reader import IdListError, ListedVideo, read_id_list
 from research_assets.collect.id_lists.rehydrate import publish_rehydrated
-from research_assets.collect.id_lists.run import IdListResult, IdListTask, fetch_id_list, min_requests
+from research_assets.collect.id_lists.run import IdListResult, IdListTask, IdState, fetch_id_list, min_requests
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage.captures import list_open_journals, list_sealed
@@ -226,3 +234,38 @@ def test_return_rates_are_by_group_and_month() -> None:
         *(("liked", "all", 2, 1), ("watched", "all", 0, 0)),
         *(("liked", "2026-01", 1, 1), ("liked", "2026-02", 1, 0), ("watched", "2026-02", 0, 0)),
     ]
+
+
+def test_ids_of_several_classes_count_in_each_in_any_order_of_lines(tmp_path: Path) -> None:
+    one, other = nonexistent_ids([7_602_000_000_000_000_000, 7_602_000_100_000_000_000])
+    lines = [f"{one},feed,anna", f"{one},liked,ben", f"{other},liked,ben", f"{one},,", f"{other},feed,anna"]
+    states: dict[int, IdState] = {one: "returned", other: "absent"}
+    found = set()
+    for number, order in enumerate(permutations(lines)):
+        path = tmp_path / f"{number}.csv"
+        path.write_text("\n".join(["id,class,donor", *order]))
+        listed = read_id_list(
+            path, datetime(2026, 6, 1, tzinfo=UTC), group="class", cluster="donor", ids_are_exact=True
+        )
+        rates = return_rates(sorted(listed.videos, key=lambda video: video.id), states)
+        found.add((tuple(sorted(listed.videos, key=lambda video: video.id)), tuple(rates)))
+    [(videos, expected)] = found
+    assert [video.groups for video in videos] == [("feed", "liked")] * 2
+    assert [(rate.group, rate.listed, rate.returned) for rate in expected if rate.month == "all"] == [
+        ("all", 2, 1),
+        ("feed", 2, 1),
+        ("liked", 2, 1),
+    ]
+
+
+def test_interval_of_clusters_is_that_of_independent_videos_if_clusters_are_not_alike() -> None:
+    alike = ReturnRate("all", "all", 100, 100, 50, ((10, 10), (10, 0)) * 5)
+    mixed = ReturnRate("all", "all", 100, 100, 50, ((10, 5),) * 10)
+    independent = ReturnRate("all", "all", 100, 100, 50)
+    assert mixed.interval == independent.interval
+    # Ten clusters of equal videos are worth nine videos.
+    assert effective_number(alike.clusters) == pytest.approx(9)
+    assert alike.interval == wilson_interval(50, 100, effective=9)
+    assert ReturnRate("all", "all", 9, 9, 9, ((9, 9),)).interval is None
+    assert "10 clusters were drawn independently" in interval_note([alike])
+    assert "the videos were drawn independently of each other" in interval_note([independent])

@@ -90,12 +90,16 @@ async def test_sample_stores_its_inclusion_probability_and_top_takes_the_most_co
     assert 0.1 * videos < len(units) < 0.4 * videos
     top = garden_config(comments=CommentRule("top", n=3, replies="none"))
     await harness.collect("comments", days(1), top)
-    counts = [row[0] for row in harness.sql("SELECT comment_count FROM {videos} ORDER BY 1 DESC LIMIT 3")]
+    ranked = harness.sql("SELECT id::VARCHAR, comment_count FROM {videos} ORDER BY 2 DESC, id DESC LIMIT 3")
     collected = harness.sql(
-        "SELECT v.comment_count FROM {coverage} c JOIN {videos} v ON c.unit = v.id::VARCHAR "
-        "WHERE c.entity = 'comments' ORDER BY 1 DESC LIMIT 3"
+        "SELECT selection_rank, unit, inclusion_probability, selected_at = (SELECT max(observed_at) FROM {videos}) "
+        "FROM {coverage} WHERE entity = 'comments' AND selection = 'top' ORDER BY 1"
     )
-    assert [row[0] for row in collected] == counts
+    # Videos of the sample are settled already.
+    sampled = {unit for unit, _ in units}
+    expected = [(rank, video, None, True) for rank, (video, _) in enumerate(ranked, 1) if video not in sampled]
+    assert expected
+    assert collected == expected
 
 
 async def test_lists_of_the_panel_equal_those_of_the_accounts(settings: Settings) -> None:

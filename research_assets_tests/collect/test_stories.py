@@ -272,7 +272,7 @@ class Teller:
 
     def _expected(self, kind: str, unit: str, partition: date, begun: datetime, ended: datetime) -> set[int]:
         """Return the ids that a complete unit has: found at the beginning, and still delivered at the end."""
-        world, threads = self.harness.app.world, self.harness.app.ground_truth._threads
+        world, threads = self.harness.app.world, self.harness.app.ground_truth.threads
         since, until = begun.timestamp() - 1, ended.timestamp() + 1
         if kind == "day":
             body = {"start_date": f"{partition:%Y%m%d}", "end_date": f"{partition:%Y%m%d}"}

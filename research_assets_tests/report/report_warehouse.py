@@ -113,6 +113,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
                     "share_count": None,
                     "hashtags": [SCRIPT, "garten"] if index % 2 else [SCRIPT],
                     "observed_age_days": 5.0 + index,
+                    "is_within_count_lag": index < 5,
                     "created_at": datetime(2026, 2, 1, tzinfo=UTC),
                     "last_seen_at": at(9),
                     "n_observations": 2 if index == 1 else 1,
@@ -122,6 +123,8 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
     rows_of_day = dict(zip(days, ((200, 5, 3), (100, 4, 2), (0, 0, 0), (0, 0, 0), (100, 9, 1), (0, 0, 0)), strict=True))
     searches = [
         unit("videos", "day", str(day), state, partition_day=day, asked=a, offered=o, kept=k,
+             first_offered=o if state == "complete" else None, first_kept=k if state == "complete" else None,
+             first_completed_at=at(8) if state == "complete" else None,
              reason=None if state == "complete" else f"Search of {day} failed: {SCRIPT}")
         for (day, (a, o, k)), state in zip(rows_of_day.items(), STATES, strict=True)
     ]  # fmt: skip
@@ -164,7 +167,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         "videos": [*videos, other],
         "video_observations": [
             {"study": "garden", "video_id": 10 + index, "observed_at": at(8), "observation_number": 1,
-             "view_count": views, "age_days": 4.0}
+             "view_count": views, "age_days": 4.0, "is_within_count_lag": True}
             for index, views in enumerate((100, 300))
         ]
         + [{"study": "garden", "video_id": 10, "observed_at": at(9, 23), "observation_number": 2, "view_count": 900}],
@@ -180,7 +183,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         ],
         "study_days": [
             {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
-             "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
+             "n_not_returned": 0, "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
             for day, state, n in zip(days, STATES, VIDEOS, strict=True)
         ],
         "coverage": [*searches, *lists],

@@ -122,7 +122,7 @@ def test_points_of_a_ranking_are_in_the_rows_of_their_bars() -> None:
 
 def test_svg_has_a_pattern_for_each_state_and_a_tooltip_for_each_mark() -> None:
     units = [
-        UnitGroup("videos", "day", state, n, 0, 0, 0, 0, 0, None, None)
+        UnitGroup("videos", "day", state, n, 0, 0, 0, 0, 0, None, None, 0, 0)
         for n, state in enumerate(drawing.STATE_STYLES, 20)
     ]
     svg = to_svg(coverage_chart(units), "one", "Coverage")

@@ -12,7 +12,7 @@ from research_assets.report.drawing import END_MARK, START_MARK, change_markers,
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
-from research_assets.report.sections import observations_section, volume_section
+from research_assets.report.sections import coverage_section, observations_section, volume_section
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec
@@ -86,10 +86,11 @@ def test_report_data_equal_the_marts(written: WrittenReport) -> None:
     ]
     assert [change.title for change in data.api_changes] == ["Goes on", "Broken tags", "New rules"]
     assert [
-        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median) for one in data.observed
+        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median, one.n_young)
+        for one in data.observed
     ] == [
-        (8, 2, 2, 200.0, 4.0),
-        (9, 1, 0, None, None),
+        (8, 2, 2, 200.0, 4.0, 2),
+        (9, 1, 0, None, None, 0),
     ]
 
 
@@ -197,10 +198,14 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "These data are simulated",
         "published between 1 February 2026 and 6 February 2026 (UTC)",
         "the creator's country of registration is “DE” or “AT”; and it is not the case that the keyword is",
-        "Each day was collected no earlier than 2 days after it ended, with re-observation at an age of 10 days.",
-        "Of 6 days, 2 (33.3 %) were complete. Up to 400 rows were requested.",
-        "The API reported 18 matching videos, of which 6 (33.3 %) were returned and retained.",
-        "The other 12 (66.7 %) were reported but not returned",
+        "The 2 complete days were first collected at a median age of 5.9 days (range 5.4 to 6.4 days) after the end of",
+        "the end of the day; re-observation was planned at an age of 10 days.",
+        "Videos were observed for the first time at a median age of 4 days (range 4 to 4 days) (2 videos) after",
+        "5 (83.3 %) were younger than 10 days, the documented maximum age of counts at delivery.",
+        "Of 6 days, 2 (33.3 %) were complete. At the first complete observation of each day, the API reported",
+        "the API reported 9 matching videos, of which 5 (55.6 %) were returned and retained.",
+        "The other 4 (44.4 %) were reported but not returned; the API gives no reason.",
+        "6 distinct videos by 2 creators from all observations. Of these, 1 (16.7 %) was not returned by the first",
         "a random sample of 25 % of each day's videos (seed 7), including replies",
         "Of 2 selected videos, 1 (50 %) had a complete comment list",
         "only if the count was observed at least 12 days after the end of the day of publication.",
@@ -208,8 +213,12 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "Data were retrieved between 8 February 2026 (10:00 UTC) and 9 February 2026 (11:00 UTC).",
         "25 requests were sent; 4 (16 %) failed and 1 (4 %) was rejected because the daily quota was exhausted.",
         "2 lists of comments or replies were sampled with inclusion probability 0.25 (sampling weight 4)",
-        "Of 11 units of collection (days, comment lists, profiles and lists of accounts), 6 (54.5 %) were missing",
-        "by reason: 1 refused by the API (Comments of … are closed);",
+        "Profiles of the authors of the videos were observed weekly, in 1 wave.",
+        "Of 1 account, 1 (100 %) was observed at least once.",
+        "1 of 1 follower list (1 wave; 2 rows in all waves) and 0 of 1 list of followed accounts (1 wave",
+        "Of 11 units of collection (days, comment lists, profiles and lists of accounts; each account counts once)",
+        "each account counts once), 6 (54.5 %) were missing, by reason:",
+        "1 refused by the API (Comments of … are closed)",
         "affected by 3 documented changes or incidents of the API",
         "The following began or ended within these dates: 3: Broken tags (since 2 February 2026); 4: New rules",
         "4: New rules (since 9 February 2026). Data from before and after these changes",
@@ -251,7 +260,15 @@ def test_report_of_an_empty_study_says_so_in_each_section(settings: Settings) ->
 def test_report_says_that_no_video_was_ever_found(settings: Settings) -> None:
     states = ("suspicious", "suspicious", "too_fresh")
     days = [
-        {"study": "garden", "day": date(2026, 2, 1 + n), "state": state, "n_videos": 0, "offered": 0, "kept": 0}
+        {
+            "study": "garden",
+            "day": date(2026, 2, 1 + n),
+            "state": state,
+            "n_videos": 0,
+            "n_not_returned": 0,
+            "offered": 0,
+            "kept": 0,
+        }
         for n, state in enumerate(states)
     ]
     units = [
@@ -310,6 +327,19 @@ def test_methods_state_how_counts_of_zero_were_treated(settings: Settings) -> No
     )
     assert "not counted as complete, and no such observation was planned. " in methods(STUDY)
     assert "considered complete without a request. " in methods(replace(STUDY, count_lag_days=0))
+
+
+def test_lists_with_more_rows_than_announced_have_a_reason(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["coverage"] += [unit("comments", "video", "12", offered=9, kept=9, expected=4, completed_at=at(9))]
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    assert "1 list has more retained rows than announced, 5 more in all: the announced number is a count" in str(
+        coverage_section(data).sentences
+    )
+    assert "contained 12 comments; the comment counts of these videos added up to 9. The lists contain more" in str(
+        methods_section(data, STUDY, "sandbox", NOW).sentences
+    )
 
 
 def test_heading_is_the_title_of_the_study_with_its_name(settings: Settings) -> None:

@@ -170,7 +170,7 @@ async def test_follow_list_equals_the_ground_truth_with_repeats_between_pages(
 async def test_following_list_of_several_pages_exists(client: SandboxClient) -> None:
     following = client.sandbox.ground_truth.user("sandbox_popular")["following"]
     assert 200 < len(following) < 400
-    network, at = client.sandbox.ground_truth._network, LATER.timestamp()
+    network, at = client.sandbox.ground_truth.network, LATER.timestamp()
     popular = client.sandbox.world.accounts[2]
     for followed_at, index in network.following(popular, at):
         account = client.sandbox.world.accounts[index]
@@ -186,7 +186,7 @@ async def test_account_without_followers_lacks_the_key_if_configured(present: bo
     client = SandboxClient(SandboxConfig(empty_followers_key=present), FakeClock(LATER))
     accounts, at = client.sandbox.world.accounts, LATER.timestamp()
     follower = next(a for a in map(accounts.__getitem__, range(20_000, 20_100)) if a.following_public)
-    assert client.sandbox.ground_truth._network.follower_count(follower, at) == 0
+    assert client.sandbox.ground_truth.network.follower_count(follower, at) == 0
     body = (await client.post("user/followers", {"username": follower.username})).json()
     assert body["error"]["code"] == "ok"
     assert body["data"].get("user_followers") == ([] if present else None)

@@ -102,7 +102,7 @@ def test_counts_never_decrease_and_reach_their_final_value(final: int, ages: lis
 
 def test_thread_and_comment_count_agree_at_any_time() -> None:
     sandbox = create_app(SandboxConfig())
-    threads = sandbox.ground_truth._threads
+    threads = sandbox.ground_truth.threads
     video = max(sandbox.world.social.day(FEBRUARY), key=lambda video: (video.comments < 800, video.comments))
     assert video.comments > 20
     comments = threads.thread(video)
@@ -116,7 +116,7 @@ def test_thread_and_comment_count_agree_at_any_time() -> None:
 
 def test_followers_and_following_agree() -> None:
     sandbox = create_app(SandboxConfig(), FakeClock(LATER))
-    network, at = sandbox.ground_truth._network, LATER.timestamp()
+    network, at = sandbox.ground_truth.network, LATER.timestamp()
     for creator in sandbox.world.accounts.creators[:40]:
         for followed_at, follower in network.followers(creator, at)[:5]:
             assert (followed_at, creator.index) in network.following(sandbox.world.accounts[follower], at)
@@ -129,7 +129,7 @@ def test_followers_and_following_agree() -> None:
 
 def test_graph_grows_and_relations_keep_their_time() -> None:
     sandbox = create_app(SandboxConfig())
-    network, account = sandbox.ground_truth._network, sandbox.world.accounts.creators[2]
+    network, account = sandbox.ground_truth.network, sandbox.world.accounts.creators[2]
     early = network.followers(account, (LATER - timedelta(days=200)).timestamp())
     late = network.followers(account, LATER.timestamp())
     assert set(early) < set(late)

@@ -180,6 +180,8 @@ def _write_coverage(raw: Path, random: Random, videos: list[dict[str, Any]], tim
             make_attempt(
                 "comments", _day(video), "video", str(video["id"]), random.choice(states), ended,
                 kept=3, inclusion_probability=random.choice([0.1, 1 / 3, 1.0, None]),
+                selection=random.choice(["all", "sample", "top"]), selection_rank=random.choice([None, 1, 2]),
+                selected_at=random.choice([None, ended]),
             )
             for video in random.sample(videos, 15)
         ]  # fmt: skip

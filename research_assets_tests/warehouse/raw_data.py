@@ -65,7 +65,7 @@ def record_published(settings: Settings) -> None:
 
 
 def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one Parquet file of a raw table; columns that a row does not contain are null."""
+    """Write one Parquet file of a raw table; columns that a row does not contain are null, except the capture."""
     folder = raw / table / f"study={study}" / f"day={day}"
     folder.mkdir(parents=True, exist_ok=True)
     columns = fields.raw_tables()[table]
@@ -73,7 +73,7 @@ def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequ
     with closing(connect_shared()) as connection:
         connection.execute(f"create temp table rows ({fields.column_definitions(columns)})")
         for row in rows:
-            values = dict(row) | ({"capture": capture} if "capture" in names_of_table else {})
+            values = ({"capture": capture} if "capture" in names_of_table else {}) | dict(row)
             names = ", ".join(f'"{name}"' for name in values)
             marks = ", ".join("?" for _ in values)
             connection.execute(f"insert into rows ({names}) values ({marks})", list(values.values()))
@@ -102,7 +102,12 @@ def make_attempt(
 ) -> dict[str, Any]:
     """Return a row of `coverage` with one request."""
     values = {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "state": state}
-    return values | {"first_at": last, "last_at": last, "requests": 1.0, "inclusion_probability": 1.0} | more
+    return (
+        values
+        | {"first_at": last, "last_at": last, "requests": 1.0, "inclusion_probability": 1.0}
+        | {"selection": "all"}
+        | more
+    )
 
 
 def write_raw_data(raw: Path) -> None:
@@ -177,8 +182,8 @@ def write_raw_data(raw: Path) -> None:
             ),
             make_attempt("videos", DAY2, "day", "2026-02-02", "partial", at(4), asked=100, offered=100, kept=1),
             make_attempt("comments", DAY1, "video", str(ANNA_VIDEO), "complete", at(5), kept=3, expected=3),
-            make_attempt("followers", week, "account", "anna", "complete", at(9, 9), kept=1),
-            make_attempt("pinned_videos", week, "account", "anna", "complete", at(9, 9), kept=0),
+            make_attempt("followers", week, "account", "anna", "complete", at(9, 9), kept=1, capture="f2"),
+            make_attempt("pinned_videos", week, "account", "anna", "complete", at(9, 9), kept=0, capture="p2"),
         ],
     )
     due = {"partition": date(2026, 3, 1), "unit_kind": "day", "unit": "2026-03-01", "due_at": at(3, 0, month=3)}

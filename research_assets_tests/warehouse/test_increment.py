@@ -105,7 +105,11 @@ class RandomCollection:
                 })  # fmt: skip
             state = self.random.choice(["complete", "complete", "partial"])
             attempt = make_attempt("comments", day, "video", str(video_id), state, observed_at, kept=len(rows))
-            attempts.append(attempt | {"inclusion_probability": probability})
+            selected = {"inclusion_probability": probability, "selection": "sample", "selected_at": observed_at}
+            if self.random.random() < 0.3:
+                rank = self.random.randint(1, 3)
+                selected |= {"inclusion_probability": None, "selection": "top", "selection_rank": rank}
+            attempts.append(attempt | selected)
         if rows:
             write(self.raw, "comments", STUDY, day, capture, rows)
         self._write_attempts(capture, observed_at, attempts)

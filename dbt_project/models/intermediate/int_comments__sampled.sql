@@ -1,9 +1,32 @@
+with ranked as (
+    select
+        study,
+        partition_day as day,
+        cast(unit as bigint) as video_id,
+        inclusion_probability,
+        selection,
+        selection_rank,
+        selected_at,
+        -- Samples of one study are nested: a sample with a higher inclusion probability contains the smaller samples.
+        row_number() over (
+            partition by study, partition_day, unit
+            order by
+                inclusion_probability desc nulls last,
+                selected_at asc nulls first,
+                selection_rank asc nulls first,
+                selection asc
+        ) as preference
+    from {{ ref('stg_research__coverage') }}
+    where entity = 'comments' and unit_kind = 'video' and state = 'complete'
+)
+
 select
     study,
-    partition_day as day,
-    cast(unit as bigint) as video_id,
-    -- Samples of one study are nested: a sample with a higher inclusion probability contains the smaller samples.
-    max(inclusion_probability) as inclusion_probability
-from {{ ref('stg_research__coverage') }}
-where entity = 'comments' and unit_kind = 'video' and state = 'complete'
-group by study, partition_day, unit
+    day,
+    video_id,
+    inclusion_probability,
+    selection,
+    selection_rank,
+    selected_at
+from ranked
+where preference = 1

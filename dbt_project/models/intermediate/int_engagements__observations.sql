@@ -5,6 +5,7 @@ select
     asked_username as username,
     video_id,
     '{{ kind }}' as kind,
+    '{{ entity }}' as entity,
     position,
     username as video_username,
     region_code as video_region_code,

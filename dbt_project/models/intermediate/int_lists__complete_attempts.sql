@@ -1,11 +1,40 @@
+with complete as (
+    select
+        study,
+        entity,
+        unit as username,
+        capture,
+        min(first_at) as started_at,
+        max(last_at) as ended_at,
+        max(kept) as n_entries,
+        max(expected) as expected
+    from {{ ref('stg_research__coverage') }}
+    -- An incomplete attempt is no evidence that an entry was not listed.
+    where
+        unit_kind = 'account'
+        and state = 'complete'
+        and first_at is not null
+        and entity in ('followers', 'following', 'liked_videos', 'reposted_videos', 'pinned_videos')
+    group by study, entity, unit, capture
+)
+
 select
     study,
     entity,
-    unit as username,
-    max(last_complete_started_at) as last_complete_started_at,
+    username,
+    capture,
+    started_at,
+    ended_at,
     -- The list can be longer than the profile's count, which was observed at another time.
-    least(max_by(cast(kept as double) / nullif(expected, 0), last_complete_started_at), 1.0) as completeness
-from {{ ref('coverage') }}
--- An incomplete attempt is no evidence that an entry was removed.
-where unit_kind = 'account' and last_complete_started_at is not null
-group by study, entity, unit
+    least(cast(n_entries as double) / nullif(expected, 0), 1.0) as completeness,
+    -- The API lists the newest 4,000 to 5,000 followers (reference 3.7). That lists of likes and reposts have no such
+    -- end is not known.
+    case
+        when entity = 'pinned_videos' then true
+        when entity in ('followers', 'following') then coalesce(n_entries < 4000, false)
+        else false
+    end as is_whole,
+    row_number() over (
+        partition by study, entity, username order by started_at desc, capture desc
+    ) = 1 as is_newest
+from complete

@@ -26,7 +26,11 @@ changed_days as (
         on stored.study = sampled.study
         and stored.day = sampled.day
         and stored.video_id = sampled.video_id
-    where stored.inclusion_probability is distinct from sampled.inclusion_probability
+    where
+        stored.inclusion_probability is distinct from sampled.inclusion_probability
+        or stored.selection is distinct from sampled.selection
+        or stored.selection_rank is distinct from sampled.selection_rank
+        or stored.selected_at is distinct from sampled.selected_at
 ),
 {% endif %}
 
@@ -50,17 +54,19 @@ select
     observations.video_id,
     observations.day,
     observations.parent_comment_id,
-    -- A reply to a reply belongs to the thread of the top-level comment.
-    coalesce(
-        parent.parent_comment_id,
-        observations.asked_comment_id,
-        observations.parent_comment_id,
-        observations.comment_id
-    ) as thread_root_id,
+    -- A reply to a reply belongs to the thread of the top-level comment. The list of replies of a comment names the
+    -- comment; the parent of a reply can be missing.
+    case
+        when observations.parent_comment_id is null then observations.comment_id
+        when observations.asked_comment_id is not null then observations.asked_comment_id
+        when parent.comment_id is not null then parent.parent_comment_id
+        when known.comment_id is not null then observations.parent_comment_id
+    end as thread_root_id,
     case
         when observations.parent_comment_id is null then 0
-        when parent.comment_id is null then 1
-        else 2
+        when observations.parent_comment_id = observations.asked_comment_id then 1
+        when observations.asked_comment_id is not null or parent.comment_id is not null then 2
+        when known.comment_id is not null then 1
     end as depth,
     observations.parent_comment_id is not null as is_reply,
     observations.position,
@@ -71,6 +77,9 @@ select
     observations.uploaded_at,
     observations.display_name,
     observations.unknown_fields_json,
+    sampled.selection,
+    sampled.selection_rank,
+    sampled.selected_at,
     sampled.inclusion_probability,
     1 / sampled.inclusion_probability as sampling_weight,
     latest.first_seen_at,
@@ -86,6 +95,9 @@ inner join latest
 left join replies as parent
     on observations.study = parent.study
     and observations.parent_comment_id = parent.comment_id
+left join latest as known
+    on observations.study = known.study
+    and observations.parent_comment_id = known.comment_id
 left join sampled
     on observations.study = sampled.study
     and observations.day = sampled.day

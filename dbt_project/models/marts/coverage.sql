@@ -15,7 +15,11 @@ with attempts as (
         row_number() over (
             partition by {{ unit | join(', ') }}
             order by last_at desc nulls last, case when state = 'partial' then 1 else 0 end, capture desc
-        ) as recency
+        ) as recency,
+        row_number() over (
+            partition by {{ unit | join(', ') }}
+            order by case when state = 'complete' then 0 else 1 end, last_at asc nulls last, capture asc
+        ) as earliness
     from {{ ref('stg_research__coverage') }}
 ),
 
@@ -27,7 +31,13 @@ attempted as (
         max(case when preference = 1 then offered end) as offered,
         max(case when preference = 1 then kept end) as kept,
         max(case when preference = 1 then expected end) as expected,
+        max(case when earliness = 1 and state = 'complete' then offered end) as first_offered,
+        max(case when earliness = 1 and state = 'complete' then kept end) as first_kept,
+        max(case when earliness = 1 and state = 'complete' then last_at end) as first_completed_at,
         max(case when preference = 1 then inclusion_probability end) as inclusion_probability,
+        max(case when preference = 1 then selection end) as selection,
+        max(case when preference = 1 then selection_rank end) as selection_rank,
+        max(case when preference = 1 then selected_at end) as selected_at,
         max(case when preference = 1 then capture end) as capture,
         -- One attempt may have several rows of an open journal; they name the same capture.
         count(distinct coalesce(capture, '')) as n_attempts,
@@ -80,12 +90,18 @@ select
     attempted.offered,
     attempted.kept,
     attempted.expected,
+    attempted.first_offered,
+    attempted.first_kept,
     coalesce(rejected.n_rejected, 0) as n_rejected,
+    attempted.selection,
+    attempted.selection_rank,
+    attempted.selected_at,
     attempted.inclusion_probability,
     attempted.n_attempts,
     attempted.requests,
     attempted.first_at,
     attempted.last_at,
+    attempted.first_completed_at,
     attempted.last_complete_started_at,
     attempted.completed_at,
     attempted.last_attempt_state,
@@ -107,12 +123,18 @@ select
     0 as offered,
     0 as kept,
     cast(null as bigint) as expected,
+    cast(null as bigint) as first_offered,
+    cast(null as bigint) as first_kept,
     0 as n_rejected,
+    cast(null as string) as selection,
+    cast(null as bigint) as selection_rank,
+    {{ to_timestamp_utc('null') }} as selected_at,
     cast(null as double) as inclusion_probability,
     0 as n_attempts,
     cast(0 as double) as requests,
     {{ to_timestamp_utc('null') }} as first_at,
     {{ to_timestamp_utc('null') }} as last_at,
+    {{ to_timestamp_utc('null') }} as first_completed_at,
     {{ to_timestamp_utc('null') }} as last_complete_started_at,
     {{ to_timestamp_utc('null') }} as completed_at,
     cast(null as string) as last_attempt_state,

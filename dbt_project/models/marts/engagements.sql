@@ -3,32 +3,21 @@
     'video_view_count', 'capture'
 ] -%}
 {%- set key = ['study', 'username', 'video_id', 'kind'] -%}
-with observations as (
-    select * from {{ ref('int_engagements__observations') }}
-),
-
-ranked as (
+with ranked as (
     select
         {{ key | join(', ') }},
+        entity,
         {{ attributes | join(', ') }},
-        min(observed_at) over engagement as first_seen_at,
-        max(observed_at) over engagement as last_seen_at,
-        count(*) over engagement as n_observations,
         row_number() over (
             partition by {{ key | join(', ') }} order by observed_at desc, capture desc, position asc nulls last
         ) as recency
-    from observations
-    window engagement as (partition by {{ key | join(', ') }})
+    from {{ ref('int_engagements__observations') }}
 ),
 
 newest as (
     select *
     from ranked
     where recency = 1
-),
-
-complete_attempts as (
-    select * from {{ ref('int_lists__complete_attempts') }}
 )
 
 select
@@ -43,19 +32,16 @@ select
     newest.video_description,
     newest.video_hashtags,
     newest.video_view_count,
-    newest.first_seen_at,
-    newest.last_seen_at,
-    case
-        when complete_attempts.last_complete_started_at > newest.last_seen_at
-            then complete_attempts.last_complete_started_at
-    end as missed_at,
-    newest.n_observations,
-    coalesce(complete_attempts.last_complete_started_at <= newest.last_seen_at, true) as is_current,
+    entries.first_seen_at,
+    entries.last_seen_at,
+    entries.missed_at,
+    entries.n_observations,
+    entries.absent_at is null as is_left_censored,
+    entries.is_listed as is_current,
     newest.capture
 from newest
-left join complete_attempts
-    on newest.study = complete_attempts.study
-    and newest.username = complete_attempts.username
-    and complete_attempts.entity = case newest.kind
-        when 'like' then 'liked_videos' when 'repost' then 'reposted_videos' else 'pinned_videos'
-    end
+inner join {{ ref('int_lists__entries') }} as entries
+    on newest.study = entries.study
+    and newest.entity = entries.entity
+    and newest.username = entries.username
+    and cast(newest.video_id as string) = entries.entry

@@ -1,23 +1,34 @@
 {%- set counts = ['view_count', 'like_count', 'comment_count', 'share_count'] -%}
 with searches as (
-    select study, partition_day as day, state, offered, kept, requests
+    select
+        study,
+        partition_day as day,
+        state,
+        offered,
+        kept,
+        first_offered,
+        first_kept,
+        last_complete_started_at,
+        requests
     from {{ ref('coverage') }}
     where entity = 'videos' and unit_kind = 'day'
 ),
 
 videos as (
     select
-        study,
-        day,
+        videos.study,
+        videos.day,
         count(*) as n_videos,
-        count(distinct username) as n_creators,
+        count(distinct videos.username) as n_creators,
         {%- for count in counts %}
-        {{ sum_integer(count) }} as {{ count }}_sum,
-        cast(median({{ count }}) as double) as {{ count }}_median,
+        {{ sum_integer('videos.' ~ count) }} as {{ count }}_sum,
+        cast(median(videos.{{ count }}) as double) as {{ count }}_median,
         {%- endfor %}
-        max(last_seen_at) as last_seen_at
-    from {{ ref('videos') }}
-    group by study, day
+        max(videos.last_seen_at) as last_seen_at,
+        count(*) filter (where videos.last_seen_at < searches.last_complete_started_at) as n_not_returned
+    from {{ ref('videos') }} as videos
+    left join searches on videos.study = searches.study and videos.day = searches.day
+    group by videos.study, videos.day
 ),
 
 all_days as (
@@ -79,8 +90,11 @@ select
     coalesce(searches.state, 'partial') as state,
     searches.offered,
     searches.kept,
+    searches.first_offered,
+    searches.first_kept,
     searches.requests,
     coalesce(videos.n_videos, 0) as n_videos,
+    coalesce(videos.n_not_returned, 0) as n_not_returned,
     coalesce(videos.n_creators, 0) as n_creators,
     coalesce(comments.n_comments, 0) as n_comments,
     {%- for count in counts %}

@@ -7,6 +7,42 @@
 {%- set rows = changed_rows(ref('stg_tiktok__videos'), 'videos') -%}
 with latest as (
     {{ newest_observations(rows, ['study', 'video_id']) }}
+),
+
+-- A video keeps its account, so another handle is a renamed account.
+renamed as (
+    select study, video_id
+    from ({{ rows }}) as observations
+    group by study, video_id
+    having min(username) <> max(username)
+),
+
+handles as (
+    select
+        observations.study,
+        observations.video_id,
+        observations.username,
+        observations.observed_at,
+        observations.capture,
+        lag(observations.username) over (
+            partition by observations.study, observations.video_id
+            order by observations.observed_at, observations.capture
+        ) as former_username
+    from ({{ rows }}) as observations
+    inner join renamed
+        on observations.study = renamed.study
+        and observations.video_id = renamed.video_id
+),
+
+renames as (
+    select
+        study,
+        video_id,
+        former_username,
+        observed_at as renamed_at,
+        row_number() over (partition by study, video_id order by observed_at desc, capture desc) as recency
+    from handles
+    where former_username <> username
 )
 
 select
@@ -14,6 +50,8 @@ select
     observations.video_id,
     observations.day,
     observations.username,
+    renames.former_username,
+    renames.renamed_at,
     observations.region_code,
     observations.created_at,
     observations.uploaded_at,
@@ -38,6 +76,7 @@ select
     observations.share_count,
     observations.favorites_count,
     {{ days_between('observations.created_at', 'latest.last_seen_at') }} as observed_age_days,
+    {{ days_between('observations.created_at', 'latest.last_seen_at') }} < 10 as is_within_count_lag,
     latest.first_seen_at,
     latest.last_seen_at,
     greatest(latest.last_seen_at, coalesce(verified.verified_at, latest.last_seen_at)) as last_verified_at,
@@ -52,3 +91,7 @@ left join {{ ref('stg_research__verified_videos') }} as verified
     on observations.study = verified.study
     and observations.day = verified.day
     and observations.video_id = verified.video_id
+left join renames
+    on observations.study = renames.study
+    and observations.video_id = renames.video_id
+    and renames.recency = 1

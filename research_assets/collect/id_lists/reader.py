@@ -45,11 +45,16 @@ class IdListError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ListedVideo:
-    """One video of a list: its id, its UTC day of publication and its classes if the list has them."""
+    """One video of a list: its id, its UTC day of publication and its classes if the list has them.
+
+    `groups` is the sorted set of the classes of all its lines. `cluster` is what it was drawn with, such as a donor:
+    the first one in the alphabet of all its lines; None without one.
+    """
 
     id: int
     day: date | None = None
     groups: tuple[str, ...] = ()
+    cluster: str | None = None
 
     @property
     def month(self) -> str:
@@ -86,34 +91,42 @@ def leave_out_withdrawn(listed: IdList, withdrawn: Withdrawn) -> tuple[IdList, i
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A cell or a link of the file: its place, its text, its class, its day, and the video of a comment."""
+    """A cell or a link of the file: its place, text, class and day, the video of a comment, and its cluster."""
 
     where: str
     text: str
     group: str = ""
     day: date | None = None
     video: str | None = None
+    cluster: str = ""
 
 
 def read_id_list(
-    path: Path, now: datetime, *, column: str | None = None, group: str | None = None, ids_are_exact: bool = False
+    path: Path,
+    now: datetime,
+    *,
+    column: str | None = None,
+    group: str | None = None,
+    cluster: str | None = None,
+    ids_are_exact: bool = False,
 ) -> IdList:
     """Read the videos of a file: a table of ids or links, TikTok's data download, or a file of Zeeschuimer or 4CAT.
 
     A table may have a header or not; ids may begin with `id_`, as in exports. `column` names the column with the ids;
     the default is a column with a usual name, or the only one with ids. `group` names the column with the classes, such
-    as how a video came into a data donation; a data download has its lists as classes. Raise IdListError if the file
+    as how a video came into a data donation; a data download has its lists as classes. `cluster` names the column with
+    what videos were drawn with, such as a donor. Raise IdListError if the file
     cannot be read, has no id, or if its ids were rounded; `ids_are_exact` states that ids which look rounded are not.
     """
     try:
-        entries = _read_entries(path, column, group)
+        entries = _read_entries(path, column, group, cluster)
     except (OSError, TextFileError, zipfile.BadZipFile) as error:
         reason = str(error) if isinstance(error, TextFileError) else f"cannot be read ({error})"
         raise IdListError(f"The list {path} {reason}. No request was sent.") from error
     return _parse_entries(path, entries, now, ids_are_exact)
 
 
-def _read_entries(path: Path, column: str | None, group: str | None) -> list[_Entry]:
+def _read_entries(path: Path, column: str | None, group: str | None, cluster: str | None) -> list[_Entry]:
     try:
         if zipfile.is_zipfile(path):
             found = entries_of_archive(path)
@@ -121,9 +134,11 @@ def _read_entries(path: Path, column: str | None, group: str | None) -> list[_En
             text = read_text(path)
             found = entries_of_text(text, path.stem)
     except NotStructured:
-        return _table_entries(path, text, column, group)
+        return _table_entries(path, text, column, group, cluster)
     if column is not None:
         raise IdListError(f"The list {path} is no table and has no column {column!r}. Leave out --column.")
+    if cluster is not None:
+        raise IdListError(f"The list {path} is no table and has no column {cluster!r}. Leave out --cluster.")
     if group is not None and not any(entry.group for entry in found):
         raise IdListError(f"The list {path} is no table and has no column {group!r}. Leave out --group-by.")
     return [_entry(one) for one in found]
@@ -133,17 +148,18 @@ def _entry(found: FileEntry) -> _Entry:
     return _Entry(found.where, found.text, found.group, video=found.video or None)
 
 
-def _table_entries(path: Path, text: str, column: str | None, group: str | None) -> list[_Entry]:
+def _table_entries(path: Path, text: str, column: str | None, group: str | None, cluster: str | None) -> list[_Entry]:
     rows = read_table(text, is_wanted=lambda cell: _is_certain_id(cell) and len(_parse_ids(cell)) == 1)
     if not rows:
         raise IdListError(f"The list {path} is empty. Use a CSV file with one id or link per line.")
     if any(map(_is_certain_id, rows[0][1])):
-        if column is not None or group is not None:
-            raise IdListError(f"The list {path} has no column {column or group!r}; it has no header.")
+        if named := column or group or cluster:
+            raise IdListError(f"The list {path} has no column {named!r}; it has no header.")
         return [_Entry(f"line {line}", _id_cells(row)) for line, row in rows]
     header = [clean_text(name) for name in rows.pop(0)[1]]
     id_column = _find_column(path, header, column, rows)
     group_column = None if group is None else _index(path, header, group)
+    cluster_column = None if cluster is None else _index(path, header, cluster)
     titles = [_normalized(name) for name in header]
     video_column = next((titles.index(name) for name in _VIDEO_COLUMNS if name in titles), None)
     comment_column = next((titles.index(name) for name in _COMMENT_COLUMNS if name in titles), None)
@@ -155,7 +171,7 @@ def _table_entries(path: Path, text: str, column: str | None, group: str | None)
         def cell(index: int | None, cells: dict[int, str] = cells) -> str:
             return "" if index is None else clean_text(cells.get(index, ""))
 
-        entry = _Entry(f"line {line}", cells.get(id_column, ""), cell(group_column))
+        entry = _Entry(f"line {line}", cells.get(id_column, ""), cell(group_column), cluster=cell(cluster_column))
         if any(extra.strip() for extra in row[len(header) :]):
             # A caption with a separator that is not in quotes has moved the cells after it.
             entries.append(replace(entry, text=f"{len(row)} cells instead of {len(header)}"))
@@ -213,8 +229,14 @@ def _parse_entries(path: Path, entries: Sequence[_Entry], now: datetime, ids_are
             places.setdefault(one, entry.where)
             known = videos.get(one)
             n_duplicates += known is not None
-            groups = dict.fromkeys((*(known.groups if known else ()), *([entry.group] if entry.group else [])))
-            videos[one] = ListedVideo(one, known.day if known else entry.day, tuple(groups))
+            known = known or ListedVideo(one)
+            # The order of the lines has no effect.
+            videos[one] = ListedVideo(
+                one,
+                min((day for day in (known.day, entry.day) if day), default=None),
+                tuple(sorted({*known.groups, *([entry.group] if entry.group else [])})),
+                min((cluster for cluster in (known.cluster, entry.cluster) if cluster), default=None),
+            )
     if not videos and not comments:
         some = "; ".join(f"{where}: {text[:80]!r}" for where, text in invalid[:_MAX_SHOWN])
         raise IdListError(

@@ -110,6 +110,9 @@ class ListProgress:
             requests=float(self.requests),
             expected=target.expected,
             inclusion_probability=target.inclusion_probability,
+            selection=target.selection,
+            selection_rank=target.selection_rank,
+            selected_at=target.selected_at,
             reason=reason,
             next_try=next_try,
         )

@@ -197,7 +197,8 @@ class ListPartitionRun:
             return
         for target in reply_targets(self._context.settings.raw, self._task.study, self._partition):
             if has_new_replies(target, self._status.get(target.unit)):
-                yield target
+                video, comment = target.context["asked_video_id"], target.context["asked_comment_id"]
+                yield reply_target(video, comment, target.expected or 0, self._targets.get(str(video)))
         for unit, progress in self._progress_by_unit.items():
             if unit in self._attempts:
                 yield from self._reply_targets(int(unit), progress)
@@ -213,7 +214,7 @@ class ListPartitionRun:
 
     def _reply_targets(self, video: int, progress: ListProgress) -> Iterable[Target]:
         for comment, replies in progress.reply_counts.items():
-            yield reply_target(video, int(comment), replies)
+            yield reply_target(video, int(comment), replies, self._targets.get(str(video)))
 
     def _result(self, *, was_complete: bool) -> PartitionResult:
         attempts = {unit: status.attempt for unit, status in self._status.items()} | self._attempts

@@ -64,16 +64,23 @@ class Network:
 
     def followers(self, account: Account, at: float) -> list[Relation]:
         """Return the followers of an account that the API lists at a time: the newest 5,000, without itself."""
+        return self._followers(account, at, MAX_RELATIONS)
+
+    def all_followers(self, account: Account, at: float) -> list[Relation]:
+        """Return all followers of an account at a time, listed or not, without itself."""
+        return self._followers(account, at, POPULATION)
+
+    def _followers(self, account: Account, at: float, most: int) -> list[Relation]:
         a, _, b = self._coefficients(account.index)
         found = [
             (self._followed_at(account, k), (a * k + b) % POPULATION)
-            for k in reversed(self._draw_indexes(account, at)[-MAX_RELATIONS:])
+            for k in reversed(self._draw_indexes(account, at)[-most:])
         ]
         found = [relation for relation in found if relation[1] != account.index]
         since = self._popular_since(account)
         if since is None or since > at:
             return found
-        return sorted([*found, (since, _POPULAR)], key=lambda relation: -relation[0])[:MAX_RELATIONS]
+        return sorted([*found, (since, _POPULAR)], key=lambda relation: -relation[0])[:most]
 
     def following(self, account: Account, at: float) -> list[Relation]:
         """Return the accounts that an account follows at a time."""

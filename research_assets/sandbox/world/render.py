@@ -1,8 +1,9 @@
 """Videos and comments as JSON: compact, with a different key order in each object, without nulls."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.world import text, vocabulary
+from research_assets.sandbox.world.accounts import Account
 from research_assets.sandbox.world.randomness import hash_parts, hash_text, uniform
 from research_assets.sandbox.world.time_effects import count_at_age, snapshot_time
 from research_assets.sandbox.world.videos import Video
@@ -44,8 +46,9 @@ def playlist_parts(identity: int) -> tuple[int, int, int]:
 class VideoRenderer:
     """A renderer of videos with a selection of fields. It caches the newest fragments."""
 
-    def __init__(self, config: SandboxConfig) -> None:
-        self._config = config
+    def __init__(self, config: SandboxConfig, username: Callable[[Account], str] = attrgetter("username")) -> None:
+        """`username` returns the present username of an account."""
+        self._config, self._username = config, username
         self._cache: dict[tuple[str, ...], OrderedDict[int, tuple[int, bytes]]] = {}
 
     def fragments(self, videos: Sequence[Video], fields: tuple[str, ...], now: float) -> list[bytes]:
@@ -68,8 +71,16 @@ class VideoRenderer:
     def record(self, video: Video, fields: tuple[str, ...], now: float) -> dict[str, Any]:
         """Return a video's record with the named fields. Absent values have no key."""
         config = self._config
-        age = snapshot_time(video.seed, now, config.count_lag_days) - video.create_time
-        caption, username = video.caption, video.creator.username
+        snapshot = snapshot_time(video.seed, now, config.count_lag_days)
+
+        def count(number: int, final: int) -> int:
+            seen_at = snapshot
+            if config.mixed_lags:
+                seed = hash_parts(video.seed, 25, number, int(now // 3600))
+                seen_at = now - config.count_lag_days * 86400 * uniform(seed, 1)
+            return count_at_age(final, seen_at - video.create_time)
+
+        caption, username = video.caption, self._username(video.creator)
         if uniform(video.seed, 22) < config.nul_characters:
             caption, username = text.insert_nul(caption, video.seed), text.insert_nul(username, video.seed)
         record: dict[str, Any] = {
@@ -77,14 +88,14 @@ class VideoRenderer:
             "video_description": caption,
             "create_time": video.create_time,
             "region_code": video.creator.region,
-            "share_count": count_at_age(video.shares, age),
-            "view_count": count_at_age(video.views, age),
-            "like_count": count_at_age(video.likes, age),
-            "comment_count": count_at_age(video.comments, age),
+            "share_count": count(1, video.shares),
+            "view_count": count(2, video.views),
+            "like_count": count(3, video.likes),
+            "comment_count": count(4, video.comments),
             "hashtag_names": list(video.tags),
             "username": username,
             "is_stem_verified": video.topic == "science" and uniform(video.seed, 23) < 0.5,
-            "favorites_count": count_at_age(video.favorites, age),
+            "favorites_count": count(5, video.favorites),
             "video_duration": video.duration,
         }
         if "favourites_count" in fields:

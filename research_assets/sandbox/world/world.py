@@ -26,10 +26,12 @@ class World:
         self.accounts = accounts_of(config)
         self.fixed_volume = FixedVolumeVideos(config, self.accounts) if config.fixed_volume is not None else None
         self.social = SocialVideos(config, self.accounts)
-        self._renderer = VideoRenderer(config)
+        self._renderer = VideoRenderer(config, self.username)
         self._seed = hash_parts(config.seed, 6)
         self.withdrawn: set[int] = set()  # ids that a test withdrew, in addition to those that the seed withdraws
         self.removed: set[str] = set()  # usernames that a test removed
+        # New usernames by the original ones, which a test renamed. Conditions of searches know only the original ones.
+        self.renamed: dict[str, str] = {}
 
     @property
     def layout(self) -> IdLayout:
@@ -172,7 +174,14 @@ class World:
         """Return whether an account has left, by the seed or because a test removed it."""
         return account.gone_at <= at or account.username in self.removed
 
+    def username(self, account: Account) -> str:
+        """Return the present username of an account."""
+        return self.renamed.get(account.username, account.username)
+
     def account(self, username: str, at: float) -> Account | None:
         """Return the account with a username if it exists at a time; otherwise None."""
-        account = self.accounts.named(username)
+        if username in self.renamed:
+            return None
+        original = {new: old for old, new in self.renamed.items()}.get(username, username)
+        account = self.accounts.named(original)
         return None if account is None or self.gone(account, at) else account
