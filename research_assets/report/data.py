@@ -24,6 +24,7 @@ class StudyTotals:
     refused: int
     first_request: datetime | None
     last_request: datetime | None
+    views: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ class CommentAges:
 
 @dataclass(frozen=True, slots=True)
 class DegreeShare:
-    """Accounts with a degree, and the share of accounts with at least that degree.
+    """Accounts whose list was read completely with a degree, and the share of them with at least that degree.
 
     `direction` is `followers` (in-degree) or `following` (out-degree).
     """
@@ -295,6 +296,17 @@ class ApiChange:
     def affects(self, first: date, last: date) -> bool:
         """Return whether any day from `first` to `last` lies within the change."""
         return (self.first is None or self.first <= last) and (self.last is None or self.last >= first)
+
+
+@dataclass(frozen=True, slots=True)
+class SampledComments:
+    """Comments and replies of the `sampled` of all `videos`, and the estimate for all with its standard error."""
+
+    sampled: int
+    videos: int
+    comments: int
+    estimate: float | None
+    standard_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +391,7 @@ class ReportData:
     observed: Sequence[DailyObservations]
     observed_step: int
     api_changes: Sequence[ApiChange]
+    sampled_comments: SampledComments
     sampled: Sequence[SampledUnits]
     column_fill: Sequence[ColumnFill]
     verified: Sequence[VerifiedItems]

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.fields import ENTITIES
 from research_assets.planning.messages import pluralize
-from research_assets.report.data import ApiChange, DayAges, ObservationAges, ReportData, UnitGroup
+from research_assets.report.data import ApiChange, DayAges, DistinctMissing, ObservationAges, ReportData, UnitGroup
 from research_assets.report.drawing import change_markers
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns, time_columns
 from research_assets.report.formatting import (
@@ -69,21 +69,29 @@ _LIST_NOUNS = {
     "reposted_videos": ("list of reposts", "lists of reposts"),
     "pinned_videos": ("list of pinned videos", "lists of pinned videos"),
 }
-_SAMPLED_NOUNS = {"comments": ("list of comments or replies", "lists of comments or replies")}
+_SAMPLED_NOUNS = {"comments": ("list of comments", "lists of comments")}
 
 
 def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
-    """Return the methods section. `origin` is the address of the API, or `sandbox`."""
+    """Return the methods section. `origin` is the address of the API, or `sandbox`.
+
+    The order is that of reporting standards for observational studies (JARS-Quant; STROBE, items 5 to 13) and of
+    disclosure items for platform data.
+    """
     paragraphs = {
-        "Source": _source(study, origin),
-        "Videos": " ".join(filter(None, (_videos(data), _ages(data, study)))),
+        "Data access": _access(origin),
+        "Target population": _population(study),
+        "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study)))),
+        "Yield": _yield(data),
+        "Attrition": _attrition(data),
         "Comments": _comments(data, study),
         "Accounts": _accounts(data, study),
-        "Requests": _requests_and_observations(data),
-        "Missing data": _missing(data),
         "Sampling": _sampling(data, study),
+        "Missing data": _missing(data),
+        "Requests": _requests(data),
         "API changes": _api_changes(data),
         "Software": _software(data, written),
+        "Data availability": _availability(data),
     }
     tables = [totals_table(data), requested_fields_table(study)]
     if data.overall.videos:
@@ -105,22 +113,46 @@ def _query_json(query: QueryGroups) -> str:
     return '{\n  "query": {\n' + ",\n".join(groups) + "\n  }\n}"
 
 
-def _source(study: StudySpec, origin: str) -> str:
-    source = (
-        "These data are simulated. They were collected from a sandbox that imitates TikTok's Research API, and do not "
-        "describe real videos or accounts."
-        if origin == "sandbox"
-        else f"Data were collected with TikTok's Research API ({origin})."
+def _access(origin: str) -> str:
+    if origin == "sandbox":
+        return (
+            "These data are simulated. They were collected from a sandbox that imitates TikTok's Research API, and do "
+            "not describe real videos or accounts."
+        )
+    return (
+        f"Data were collected with TikTok's Research API ({origin}), to which TikTok grants access to approved "
+        "research projects. The API returns public content only."
     )
+
+
+def _population(study: StudySpec) -> str:
     period = (
         f"between {format_day(study.start)} and {format_day(study.end)} (UTC)"
         if study.end
         else f"from {format_day(study.start)} (UTC) onwards"
     )
     return (
-        f"{source} The target population comprised all public videos published {period} that met the following "
-        f"criteria: {describe_query(study.query)}. The query is reproduced verbatim below."
+        f"The target population comprised all public videos published {period} that met the following criteria: "
+        f"{describe_query(study.query)}. The query is reproduced verbatim below."
     )
+
+
+def _retrieval(data: ReportData) -> str:
+    """Return the dates of requests and of observations of videos."""
+    if not data.overall.requests:
+        return ""
+    first, last = data.observed_range
+    observed = (
+        f" Videos were observed between {format_day_and_time(first)} and {format_day_and_time(last)}." if first else ""
+    )
+    return (
+        f"Data were retrieved between {format_day_and_time(data.overall.first_request)} and "
+        f"{format_day_and_time(data.overall.last_request)}.{observed}"
+    )
+
+
+def _ordinal(number: int) -> str:
+    return _ORDINALS.get(number, f"observation {number}")
 
 
 def _ages(data: ReportData, study: StudySpec) -> str:
@@ -131,13 +163,22 @@ def _ages(data: ReportData, study: StudySpec) -> str:
     planned = [str(age) for age in study.reobserve_days]
     plan = f"; re-observation was planned at {'an age' if len(planned) == 1 else 'ages'} of {join_words(planned)} days"
     later = [
-        f"{_ORDINALS[one.number]} at a median age of {_age_range(one)} ({pluralize(one.videos, 'video')})"
+        f"{_ordinal(one.number)} at a median age of {_age_range(one)} ({pluralize(one.videos, 'video')})"
         for one in data.observation_ages[:MAX_OBSERVATIONS]
     ]
     videos = f" Videos were observed for the {join_words(later)} after publication." if later else ""
+    overall, age = data.overall, data.ages[0]
+    counts = (
+        " Counts of views, likes, comments and shares were taken from the newest observation of each video, when the "
+        f"median age of the {pluralize(overall.videos, 'video')} was {format_number(age.median)} days; "
+        f"{format_number(data.n_young)} ({format_share(data.n_young, overall.videos)}) {was_were(data.n_young)} "
+        "younger than 10 days, the documented maximum age of counts at delivery."
+        if overall.videos
+        else ""
+    )
     return (
         f"The {pluralize(days.days, 'complete day')} {was_were(days.days)} first collected at a median age of "
-        f"{_age_range(days)} after the end of the day{plan if planned else ''}.{videos}"
+        f"{_age_range(days)} after the end of the day{plan if planned else ''}.{videos}{counts}"
     )
 
 
@@ -147,7 +188,7 @@ def _age_range(ages: DayAges | ObservationAges) -> str:
     )
 
 
-def _videos(data: ReportData) -> str:
+def _yield(data: ReportData) -> str:
     days, overall = combine_units(data, "videos", "day"), data.overall
     if not days.last_at:
         return "No day had been requested when this report was written."
@@ -179,7 +220,7 @@ def _videos(data: ReportData) -> str:
         f"{complete} At the first complete observation of each day, the API reported "
         f"{pluralize(days.first_offered, 'matching video')}, of which {format_number(days.first_kept)} "
         f"({format_share(days.first_kept, days.first_offered)}) {was_were(days.first_kept)} returned and retained."
-        f"{withheld} The dataset comprised {total} from all observations.{_attrition(data)}"
+        f"{withheld} The dataset comprised {total} from all observations."
     )
 
 
@@ -190,7 +231,8 @@ def _attrition(data: ReportData) -> str:
     days, n_gone = combine_units(data, "videos", "day"), sum(day.not_returned for day in data.days)
     n_added = max(0, data.overall.videos - days.first_kept)
     return (
-        f" Of these, {format_number(n_added)} ({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
+        f"Of {pluralize(data.overall.videos, 'distinct video')}, {format_number(n_added)} "
+        f"({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
         f"returned by the first complete observation of their day, and {format_number(n_gone)} "
         f"({format_share(n_gone, data.overall.videos)}) {was_were(n_gone)} not returned again by the newest one "
         "(attrition)."
@@ -309,27 +351,26 @@ def _accounts(data: ReportData, study: StudySpec) -> str:
     return " ".join(sentences)
 
 
-def _requests_and_observations(data: ReportData) -> str:
-    overall, age = data.overall, data.ages[0]
+def _requests(data: ReportData) -> str:
+    overall = data.overall
     if not overall.requests:
         return "No request had been sent when this report was written."
     n_failed = overall.failed - overall.refused
-    first, last = data.observed_range
-    observations = (
-        f" Videos were observed between {format_day_and_time(first)} and {format_day_and_time(last)}. Counts of views, "
-        "likes, comments and shares were taken from the newest observation of each video, when the median age of the "
-        f"{pluralize(overall.videos, 'video')} was {format_number(age.median)} days; {format_number(data.n_young)} "
-        f"({format_share(data.n_young, overall.videos)}) {was_were(data.n_young)} younger than 10 days, the documented "
-        "maximum age of counts at delivery."
-        if first
-        else ""
-    )
     return (
-        f"Data were retrieved between {format_day_and_time(overall.first_request)} and "
-        f"{format_day_and_time(overall.last_request)}. A total of {pluralize(overall.requests, 'request')} "
-        f"{was_were(overall.requests)} sent; {format_number(n_failed)} ({format_share(n_failed, overall.requests)}) "
-        f"failed and {format_number(overall.refused)} ({format_share(overall.refused, overall.requests)}) "
-        f"{was_were(overall.refused)} rejected because the daily quota was exhausted.{observations}"
+        f"A total of {pluralize(overall.requests, 'request')} {was_were(overall.requests)} sent; "
+        f"{format_number(n_failed)} ({format_share(n_failed, overall.requests)}) failed and "
+        f"{format_number(overall.refused)} ({format_share(overall.refused, overall.requests)}) "
+        f"{was_were(overall.refused)} rejected because the daily quota was exhausted."
+    )
+
+
+def _availability(data: ReportData) -> str:
+    """Return under which condition others can obtain the data."""
+    if not data.overall.videos:
+        return ""
+    return (
+        "The terms of the API do not permit the publication of the data. Their ids can be shared with researchers who "
+        "have access to the API and can retrieve them again; videos that the API no longer returns cannot be retrieved."
     )
 
 
@@ -339,19 +380,37 @@ def _missing(data: ReportData) -> str:
         return "No data were due for collection when this report was written."
     if not data.missing:
         return f"No data were missing: all {pluralize(n_units, 'unit')} of collection {was_were(n_units)} complete."
-    reasons = [
-        f"{format_number(one.units)} {_MISSING_LABELS.get(one.state, one.state)} ({one.reason.rstrip('.')})"
-        for one in data.missing[:MAX_REASONS]
-    ]
+    reasons = [_missing_reason(data, one) for one in data.missing[:MAX_REASONS]]
     n_more = len(data.missing) - len(reasons)
     more = f"; and others for {pluralize(n_more, 'further reason')}" if n_more else ""
     n_missing = sum(one.units for one in data.missing)
+    n_incomplete = sum(day.state != "complete" for day in data.days)
+    days = (
+        f" Of the population, the videos of {format_number(n_incomplete)} of {pluralize(len(data.days), 'day')} "
+        f"({format_share(n_incomplete, len(data.days))}) {was_were(n_incomplete)} missing or incomplete; their "
+        "number is not known."
+        if n_incomplete
+        else ""
+    )
     return (
         f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts; each "
         f"account counts once), {format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} "
-        f"missing, by reason: {'; '.join(reasons)}{more}. Missing units are tabulated by reason in the section on "
-        "coverage."
+        f"missing, by reason: {'; '.join(reasons)}{more}.{days} Missing units are tabulated by reason in the section "
+        "on coverage."
     )
+
+
+def _missing_reason(data: ReportData, one: DistinctMissing) -> str:
+    """Return a reason with the share of the videos and of their views that it concerns."""
+    overall = data.overall
+    stake = (
+        f"; {format_share(one.videos, overall.videos)} of the videos with {format_share(one.views, overall.views)} of "
+        "the views"
+        if one.videos
+        else ""
+    )
+    label = _MISSING_LABELS.get(one.state, one.state)
+    return f"{format_number(one.units)} {label} ({one.reason.rstrip('.')}{stake})"
 
 
 def _sampling(data: ReportData, study: StudySpec) -> str:
@@ -371,8 +430,21 @@ def _sampling(data: ReportData, study: StudySpec) -> str:
             f"{group.inclusion_probability:g} (sampling weight {weight})"
         )
     return (
-        f"For the collection of these data, {join_words(sampled)}. The sampling weight of each comment is provided in "
-        "the dataset (table comments, column sampling_weight)."
+        f"For the collection of these data, {join_words(sampled)}.{_sampled_share(data)} The sampling "
+        "weight of each comment is provided in the dataset (table comments, column sampling_weight)."
+    )
+
+
+def _sampled_share(data: ReportData) -> str:
+    sample = data.sampled_comments
+    if sample.estimate is None:
+        return ""
+    return (
+        f" Complete lists of comments of {format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} "
+        f"({format_share(sample.sampled, sample.videos)}) were retained; each video was drawn independently of the "
+        f"others. Weighted by the inverse inclusion probability, their {pluralize(sample.comments, 'comment')} "
+        f"(with replies) represent {format_number(round(sample.estimate))} (standard error "
+        f"{format_number(round(sample.standard_error or 0))})."
     )
 
 

@@ -32,6 +32,7 @@ from research_assets.report.data import (
     ObservedAccounts,
     RankedItem,
     ReportData,
+    SampledComments,
     SampledUnits,
     StudyDay,
     StudyTotals,
@@ -66,7 +67,8 @@ select
   coalesce(sum(n_failed), 0)::bigint,
   coalesce(sum(n_over_quota), 0)::bigint,
   min(first_sent_at),
-  max(last_sent_at)
+  max(last_sent_at),
+  (select coalesce(sum(view_count), 0)::bigint from marts.videos where study = $study)
 from marts.quota_usage where study = $study
 """
 
@@ -207,12 +209,11 @@ select
 from ({relation})
 """
 
+# Bins of equal ratio. With other ones, such as 1, 2, 5, 10, an even distribution would look like a saw. Powers of two
+# also contain whole numbers in proportion to their width.
 LOG_BINS_SQL = """
-select low, case when round(low / decade) = 2 then 2.5 else 2 end * low, count(*)
-from (
-  select decade, decade * case when x / decade >= 5 then 5 when x / decade >= 2 then 2 else 1 end as low
-  from (select x, 10.0::double ** floor(log10(x)) as decade from ({relation}) where x > 0)
-)
+select low, 2 * low, count(*)
+from (select 2.0::double ** floor(log2(x)) as low from ({relation}) where x > 0)
 group by all order by low
 """
 
@@ -243,17 +244,35 @@ where top.study = $study and not top.is_reply
 
 DEPTHS_SQL = "select depth, count(*) from marts.comments where study = $study group by depth order by depth"
 
+# An account whose list was not read has a degree that says nothing: its ties to the panel.
 DEGREES_SQL = """
 with degrees as (
-  select 'followers' as direction, target_username as account, count(*) as degree
-  from marts.follows where study = $study group by all
-  union all
-  select 'following', source_username, count(*) from marts.follows where study = $study group by all
+  select entity as direction, unit as account, arg_max(kept, completed_at) as degree
+  from marts.coverage
+  where study = $study and entity in ('followers', 'following') and state = 'complete'
+  group by entity, unit having degree > 0
 )
 select
   direction, degree, count(*) as accounts,
   sum(count(*)) over (partition by direction order by degree desc) / sum(count(*)) over (partition by direction)
 from degrees group by direction, degree order by direction, degree
+"""
+
+# The estimator of Horvitz and Thompson for a Poisson sample: each video is drawn by itself.
+SAMPLED_COMMENTS_SQL = """
+with sampled as (
+  select coverage.inclusion_probability as pi, count(comments.comment_id) as y
+  from marts.coverage as coverage
+  left join marts.comments as comments
+    on comments.study = coverage.study and comments.video_id = try_cast(coverage.unit as bigint)
+  where coverage.study = $study and coverage.entity = 'comments' and coverage.unit_kind = 'video'
+    and coverage.state = 'complete' and coverage.selection = 'sample'
+  group by coverage.unit, coverage.inclusion_probability
+)
+select
+  count(*), (select count(*) from marts.videos where study = $study), coalesce(sum(y), 0)::bigint,
+  sum(y / pi), sqrt(sum((1 - pi) * y * y / (pi * pi)))
+from sampled
 """
 
 FOLLOW_LISTS_SQL = """
@@ -320,7 +339,7 @@ AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook w
 
 SAMPLED_SQL = """
 select entity, inclusion_probability, count(*) from marts.coverage
-where study = $study and inclusion_probability > 0 and inclusion_probability < 1
+where study = $study and inclusion_probability > 0 and inclusion_probability < 1 and unit_kind <> 'comment'
 group by entity, inclusion_probability order by entity, inclusion_probability
 """
 
@@ -426,6 +445,7 @@ class _Reader:
             ],
             observed_step=7 if weekly else 1,
             api_changes=self._api_changes(days, units, observed_range),
+            sampled_comments=SampledComments(*self._rows(SAMPLED_COMMENTS_SQL)[0]),
             sampled=[SampledUnits(*row) for row in self._rows(SAMPLED_SQL)],
             column_fill=self._column_fill(),
             verified=[VerifiedItems(*row) for row in self._rows(VERIFIED_SQL)],
@@ -435,7 +455,7 @@ class _Reader:
     def _distribution(
         self, name: str, relation: str, unit: str = "videos", *, linear: bool = False, **more: Any
     ) -> Distribution:
-        """Return the distribution of column `x` of a query, in bins from 1, 2, 5, 10, 20 … or of equal width.
+        """Return the distribution of column `x` of a query, in bins from 1, 2, 4, 8, 16 … or of equal width.
 
         NaN and infinity, which a damaged time or count could cause, are missing values.
         """

@@ -472,8 +472,8 @@ def engagement_section(data: ReportData) -> ReportSection:
     if data.n_young:
         sentences.append(_young_text(data))
     caption = (
-        "Videos by count, in classes from 1, 2, 5, 10, 20 and so on (log scale). Videos with a count of zero are a "
-        "separate bar on the left. The dashed line is the median of all videos, including zeros."
+        "Videos by count, in classes from 1, 2, 4, 8, 16 and so on, of equal width on the log scale. Videos with a "
+        "count of zero are a separate bar on the left. The dashed line is the median of all videos, including zeros."
     )
     figure = ReportFigure("engagement", partial(charts.distribution_chart, parts), "Engagement", caption)
     return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
@@ -530,6 +530,14 @@ def threads_section(data: ReportData) -> ReportSection:
             "comments nor removed comments."
         )
     ]
+    if (sample := data.sampled_comments).estimate is not None:
+        sentences.append(
+            f"{format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} were sampled and have a complete "
+            f"list, with {pluralize(sample.comments, 'comment or reply', 'comments and replies')}. Weighted by the "
+            f"inverse inclusion probability, they stand for {format_number(round(sample.estimate))} on all videos "
+            f"(standard error {format_number(round(sample.standard_error or 0))}). The charts show the sample "
+            "without weights."
+        )
     parts = [part for part in data.threads if part.number]
     caption = (
         "Size of threads (log scale, zeros as a separate bar): comments and replies of each video with a complete "
@@ -543,7 +551,7 @@ def follow_graph_section(data: ReportData) -> ReportSection:
     """Return the degree distributions of the follow graph, and the lists that it is based on."""
     name, title = "network", "Follow graph"
     lists = data.follow_lists
-    if not data.degrees:
+    if not data.overall.follows:
         requested = (
             f"{pluralize(len(lists), 'list')} {was_were(len(lists))} requested." if lists else "No list was requested."
         )
@@ -553,9 +561,9 @@ def follow_graph_section(data: ReportData) -> ReportSection:
         (
             f"{pluralize(data.overall.follows, 'follow relation')} between accounts {was_were(data.overall.follows)} "
             f"collected; {n_complete} of "
-            f"{pluralize(len(lists), 'requested list')} {'is' if n_complete == 1 else 'are'} complete. Only the lists "
-            "of the panel were requested, so the degree of any other account counts its ties to the panel only. Of "
-            "long lists the API returns the newest entries only."
+            f"{pluralize(len(lists), 'requested list')} {'is' if n_complete == 1 else 'are'} complete. The chart "
+            "shows the accounts whose list was read to its end only; the ties of other accounts to the panel are no "
+            "degree. Of long lists the API returns the newest 4,000 to 5,000 entries, so that degree is a lower bound."
         )
     ]
     rows = [
@@ -575,10 +583,14 @@ def follow_graph_section(data: ReportData) -> ReportSection:
     note = "Expected: the number on the profile of the account. Share: retained of expected rows." + (
         f" {pluralize(more, 'further list')} not shown." if more > 0 else ""
     )
-    caption = "Share of accounts with at least the given degree (complementary cumulative, both axes log)."
-    figure = ReportFigure("network", partial(charts.degree_chart, data.degrees), "Degrees", caption)
+    caption = (
+        "Share of the accounts with a completely read list that have at least the given degree (complementary "
+        "cumulative, both axes log)."
+    )
+    draw = partial(charts.degree_chart, data.degrees)
+    figures = [ReportFigure("network", draw, "Degrees", caption)] if data.degrees else []
     table = ReportTable("Lists", columns, rows, note=note)
-    return ReportSection(name, title, sentences, [figure], [table])
+    return ReportSection(name, title, sentences, figures, [table])
 
 
 def data_age_section(data: ReportData) -> ReportSection:

@@ -57,18 +57,22 @@ def test_yield_is_that_of_the_first_observation_and_attrition_is_apart(world: Mo
     counts = [len(hits) for hits in (first.raw, first.deliverable, newest.raw, newest.deliverable, returned)]
     assert row == (*counts, n_gone)
     assert len(newest.deliverable) / len(newest.raw) < len(first.deliverable) / len(first.raw) - 0.05
-    text = methods(world, "Videos")
+    text = methods(world, "Yield")
     assert (
         f"At the first complete observation of each day, the API reported {len(first.raw)} matching videos, of which "
         f"{len(first.deliverable)} ({format_share(len(first.deliverable), len(first.raw))}) were returned and retained."
     ) in text
     n_added = len(returned - set(first.deliverable))
-    assert f"Of these, {n_added} ({format_share(n_added, len(returned))}) were not returned by the first" in text
+    text = methods(world, "Attrition")
+    assert (
+        f"Of {len(returned)} distinct videos, {n_added} ({format_share(n_added, len(returned))}) were not returned"
+        in text
+    )
     assert f"{n_gone} ({format_share(n_gone, len(returned))}) were not returned again by the newest one" in text
 
 
 def test_ages_are_those_of_the_observations(world: MovingWorld) -> None:
-    text = methods(world, "Videos")
+    text = methods(world, "Retrieval")
     # The first observation ended nine hours into 10 February; the days are those from 1 to 7 February.
     assert "The 7 complete days were first collected at a median age of 5.4 days (range 2.4 to 8.4 days)" in text
     assert "no earlier than" not in text
@@ -81,3 +85,37 @@ def test_ages_are_those_of_the_observations(world: MovingWorld) -> None:
         f"for the first time at a median age of {format_number(median)} days (range {format_number(youngest)} to "
         f"{format_number(oldest)} days) ({videos} videos)"
     ) in text
+
+
+def test_paragraphs_are_in_the_order_of_reporting_standards(world: MovingWorld) -> None:
+    data = read_report_data(world.settings, SAMPLE.name)
+    section = methods_section(data, SAMPLE, "https://open.tiktokapis.com", world.harness.clock.now())
+    assert [sentence[0] for sentence in section.sentences if isinstance(sentence, tuple)] == [
+        "Data access",
+        "Target population",
+        "Retrieval",
+        "Yield",
+        "Attrition",
+        "Comments",
+        "Accounts",
+        "Sampling",
+        "Missing data",
+        "Requests",
+        "API changes",
+        "Software",
+        "Data availability",
+    ]
+
+
+def test_missing_comments_name_the_share_of_videos_and_views(world: MovingWorld) -> None:
+    rows = world.rows(
+        "select count(*), sum(v.view_count), (select sum(view_count) from marts.videos where study = c.study), "
+        "(select count(*) from marts.videos where study = c.study) from marts.coverage as c join marts.videos as v "
+        "on v.study = c.study and v.video_id::varchar = c.unit where c.entity = 'comments' and c.unit_kind = 'video' "
+        f"and c.state = 'refused' and c.study = '{SAMPLE.name}' group by c.study"
+    )
+    [(videos, views, all_views, all_videos)] = rows
+    assert videos > 0
+    assert (
+        f"{format_share(videos, all_videos)} of the videos with {format_share(views, all_views)} of the views"
+    ) in methods(world, "Missing data")

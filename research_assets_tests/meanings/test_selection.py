@@ -1,5 +1,9 @@
 """How videos were selected for the collection of comments: sampling weights exist only for random samples."""
 
+from math import sqrt
+
+from research_assets.report.queries import read_report_data
+from research_assets.report.sections import threads_section
 from research_assets_tests.meanings.moving_world import SAMPLE, TOP, MovingWorld
 
 
@@ -36,3 +40,18 @@ def test_weighted_comments_estimate_those_of_all_videos(world: MovingWorld) -> N
         f"where v.study = '{SAMPLE.name}'"
     )
     assert 0.4 < drawn / of < 0.6
+
+
+def test_sampled_comments_are_shown_weighted_with_their_standard_error(world: MovingWorld) -> None:
+    counts = world.harness.sql(
+        "select count(distinct c.id) from (select distinct unit from {coverage} where entity = 'comments' "
+        f"and unit_kind = 'video' and state = 'complete' and study = '{SAMPLE.name}') as u "
+        f"left join {{comments}} as c on c.asked_video_id = u.unit::bigint and c.study = '{SAMPLE.name}' "
+        "group by u.unit"
+    )
+    estimate = sum(2 * count for (count,) in counts)
+    error = sqrt(sum(2 * count * count for (count,) in counts))
+    data = read_report_data(world.settings, SAMPLE.name)
+    text = str(threads_section(data).sentences)
+    assert f"{len(counts)} of {data.overall.videos} videos were sampled and have a complete list" in text
+    assert f"they stand for {estimate} on all videos (standard error {round(error)})" in text

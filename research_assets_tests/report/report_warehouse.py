@@ -138,6 +138,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
             kept=3,
             expected=4,
             inclusion_probability=0.25,
+            selection="sample",
             completed_at=at(9),
         ),
         unit(

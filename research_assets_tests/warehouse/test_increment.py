@@ -290,7 +290,7 @@ def test_increment_removes_renamed_creators_and_updates_examples(tmp_path: Path)
             "select column_name, examples from marts.codebook "
             "where mart = 'videos' and column_name in ('day', 'like_count', 'share_count') order by 1"
         ).fetchall()
-    assert examples == [("day", "2026-02-01, 2026-02-11"), ("like_count", "3, 3, 3"), ("share_count", "1, 5, 10")]
+    assert examples == [("day", "2026-02-01, 2026-02-11"), ("like_count", "2, 2, 3"), ("share_count", "1, 5, 10")]
     shutil.copytree(incremental.raw, refreshed.raw)
     build_and_publish(refreshed, full_refresh=True)
     assert differences(incremental, refreshed) == {}
