@@ -112,8 +112,8 @@ def _print_files(result: "Preview | Receipt") -> None:
         click.echo("Exports that are rewritten (replace copies of them): " + ", ".join(result.rewritten_exports))
     if result.exports:
         click.echo("Exports that are removed (export again after the removal): " + ", ".join(result.exports))
-    if "reports" in result.counts:
-        click.echo("Reports are not rewritten. Write them again after the removal: research-assets report")
+    if result.counts.get("reports", {}).get("not written again"):
+        click.echo("Reports that were removed are missing. Write them again: research-assets report")
     click.echo("Copies outside of the data folder, such as backups and shared exports, are not reached. Delete them.")
     for note in result.notes:
         click.echo(f"Not reached: {note}")

@@ -6,6 +6,7 @@ selection.py).
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import orjson
 from research_assets.compliance.audit_log import record_command
 from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
 from research_assets.compliance.removal import Removal
+from research_assets.compliance.reports import write_again
 from research_assets.compliance.selection import Selection, select_items
 from research_assets.compliance.whole_folders import EVERYTHING, FolderRemoval
 from research_assets.export.pseudonyms import load_or_create_key as load_pseudonym_key
@@ -199,6 +201,11 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
             withdrawn = replace(withdrawn, profiles=profiles, key=load_or_create_key(state), _remembered={})
         removal = Removal(settings, withdrawn, plan, apply=True, now=now())
     removal.run()
+    if plan.reports:
+        left = write_again(settings, plan.reports, now())
+        removal.counts["reports"] += Counter(
+            {"written again": len(set(plan.reports)) - len(left), "not written again": len(left)}
+        )
     kinds = [one["kind"] for one in plan.items]
     receipt = Receipt(
         id=plan.receipt,

@@ -25,7 +25,7 @@ class Plan:
     the captures whose raw files must be built again, and `rebuild` is true if the warehouse must. `counts` are the
     files done so far, by kind and action. `study` is set if all files of a study go instead of items (see
     whole_folders.py). `studies` are those whose captures change, whose reports go with them. `rewritten_exports` are
-    the exports whose rewriting has begun.
+    the exports whose rewriting has begun, `reports` the removed pages.
     """
 
     receipt: str
@@ -40,6 +40,7 @@ class Plan:
     studies: list[str] = field(default_factory=list)
     removed_exports: list[str] = field(default_factory=list)
     rewritten_exports: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:

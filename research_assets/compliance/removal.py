@@ -286,7 +286,7 @@ class Removal:
         for path in sorted(settings.reports.rglob("*")):
             # The names in a chart are drawn, so no text shows them.
             if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._strict_cleaner)):
-                self._remove(path, "reports")
+                self._remove_page(path)
             elif path.is_file() and path.suffix != ".html":
                 self._clean_file(path, "other files", self._cleaner)
         if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
@@ -362,6 +362,13 @@ class Removal:
                     f"The file {path} is in a format that cannot be searched. Delete it, or move it out of the data "
                     "folder and check it yourself.",
                 )
+
+    def _remove_page(self, path: Path) -> None:
+        if self._apply:
+            # Before it goes: after a kill, nothing else shows that the page must be written again.
+            self._plan.reports.append(path.stem)
+            self._save()
+        self._remove(path, "reports")
 
     def _remove(self, path: Path, kind: str) -> None:
         self._count(kind, "removed")
