@@ -226,6 +226,8 @@ def test_no_credential_is_in_anything_written(
     files = [path for folder in (root, home) for path in folder.rglob("*") if path.is_file()]
     replaced = 0
     for path in files:
+        if path.name.endswith(("-shm", "-wal")) and not path.exists():
+            continue  # SQLite removes these files when the database is read and closed.
         for text in _texts(path):
             replaced += text.count(b"***")
             found += [f"{path.relative_to(tmp_path)}: {form!r}" for form in _forms_in(text, forms)]
