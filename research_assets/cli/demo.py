@@ -123,7 +123,8 @@ class Demo:
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
         models = [spec.key for spec in specs if str(spec.group_name).startswith("warehouse/")]
         yield Stage("marts (dbt)", tuple(models))
-        yield Stage("report", (own["report"], own["coverage_board"]))
+        compliance = [spec.key for spec in specs if spec.group_name == "compliance"]
+        yield Stage("report", (own["report"], own["coverage_board"], *compliance))
 
     def _requests_used(self) -> int:
         return sum(pool.used for pool in self._pools())

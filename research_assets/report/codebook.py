@@ -66,6 +66,8 @@ MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "quota_usage": ("day", "observed"),
     "rejected_rows": ("day", "observed"),
     "coverage": ("partition_day", ""),
+    "verification": ("day", "published"),
+    "withdrawals": ("withdrawn_at", "observed"),
 }
 """The column that determines the month of a row (`month_column` in dbt's meta), and the date basis of that column.
 

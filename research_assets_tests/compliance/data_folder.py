@@ -22,6 +22,7 @@ import zstandard
 
 from research_assets.alerts import append_alert
 from research_assets.clock import week_of
+from research_assets.compliance.verification.raw_tables import write_verification_tables
 from research_assets.export import FORMATS, ExportRequest
 from research_assets.export.build import export
 from research_assets.planning.expected_units import write_expected_units, write_request_log
@@ -97,6 +98,7 @@ def build_marts(harness: CollectorHarness, settings: Settings, *, plan: bool = T
         if plan:
             write_expected_units(settings.raw, STUDIES, now)
             write_request_log(settings.raw, harness.ledger)
+            write_verification_tables(settings)
         build_input, results = build.build_warehouse(settings, now=now, progress=lambda *_: None, full_refresh=True)
         assert not [result for result in results if result.failed]
         build.publish_warehouse(settings, build_input)

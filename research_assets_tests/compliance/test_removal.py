@@ -84,10 +84,10 @@ def finished(collected: Folder, tmp_path_factory: pytest.TempPathFactory) -> Fol
     folder = collected.copy(tmp_path_factory.mktemp("finished") / "data")
     settings, video = folder.settings, most_commented(folder)
     asyncio.run(collect_an_error(folder, f"busy near @{author_of(folder, video)} and {video}"))
-    build_marts(folder.harness, settings)
-    write_results(folder.harness, settings, (author_of(folder, video), str(video)))
     for entity, kind in (("videos", "video"), ("comments", "comment")):
         record_verified(settings, kind, {int(one["id"]) for one in records(settings, entity)}, interrupted_removal.AT)
+    build_marts(folder.harness, settings)
+    write_results(folder.harness, settings, (author_of(folder, video), str(video)))
     # With the same key, two removals log the same hash.
     load_or_create_key(settings.state)
     return folder
