@@ -108,7 +108,7 @@ def build_code_location(settings: Settings, *, collector: CollectorResource | No
         marts,
         dg.Definitions(assets=[*reports, *boards], asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
-        dg.Definitions(assets=[certificate_asset(settings)], schedules=[certificate_schedule()])
+        dg.Definitions(assets=[certificate_asset(settings)], schedules=[certificate_schedule(settings)])
         if studies or settings.raw.exists()
         else dg.Definitions(),
         build_automation(

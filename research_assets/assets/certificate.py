@@ -14,7 +14,6 @@ from research_assets.quota.server_time import server_clock_or_local
 from research_assets.settings import Settings
 from research_assets.text import markdown_text
 
-KEY = dg.AssetKey("verification_certificate")
 CHECK = "is_verified_in_time"
 CRON = "15 */6 * * *"
 """Every six hours, so that the check fails before the interval ends: it looks half of the lead time ahead."""
@@ -37,12 +36,19 @@ overdue or falls due within half of the lead time, if a task waits for a person,
 """Description of the asset; placeholders are filled by `certificate_asset`."""
 
 
+def certificate_key(settings: Settings) -> dg.AssetKey:
+    """Return the key of the asset; several code locations on one instance have prefixes."""
+    return dg.AssetKey([*settings.warehouse_prefix, "verification_certificate"])
+
+
 def certificate_asset(settings: Settings, *, clock: Clock | None = None) -> dg.AssetsDefinition:
     """Return the asset `verification_certificate` with its check."""
     from research_assets.compliance.verification.certificate import certificates_folder
 
+    key = certificate_key(settings)
+
     @dg.asset(
-        key=KEY,
+        key=key,
         group_name="compliance",
         kinds={"markdown", *simulated_kind(settings)},
         description=DESCRIPTION.format(
@@ -53,7 +59,7 @@ def certificate_asset(settings: Settings, *, clock: Clock | None = None) -> dg.A
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
-                asset=KEY,
+                asset=key,
                 description=(
                     f"Every stored item was verified within {settings.verify_days} days, no task waits for a person, "
                     "and every removal is complete. Looks half of the lead time ahead. Terms: docs/glossary.md"
@@ -95,11 +101,11 @@ def certificate_asset(settings: Settings, *, clock: Clock | None = None) -> dg.A
     return verification_certificate
 
 
-def certificate_schedule() -> dg.ScheduleDefinition:
+def certificate_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule that writes the certificate."""
     return dg.ScheduleDefinition(
         name="write_certificate",
-        target=dg.AssetSelection.assets(KEY),
+        target=dg.AssetSelection.assets(certificate_key(settings)),
         cron_schedule=CRON,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
