@@ -10,10 +10,5 @@ LONG_EXAMPLES = 1000
 
 def sized(default: int, long: int, **options: Any) -> settings:
     """Return settings with `default` examples, or with `long` random ones in the large profile."""
-    random = is_long()
-    return settings(max_examples=long if random else default, derandomize=not random, deadline=None, **options)
-
-
-def is_long() -> bool:
-    """Return whether the large profile is loaded."""
-    return settings.default is not None and settings.default.max_examples == LONG_EXAMPLES
+    is_long = settings.default is not None and settings.default.max_examples == LONG_EXAMPLES
+    return settings(max_examples=long if is_long else default, derandomize=not is_long, deadline=None, **options)

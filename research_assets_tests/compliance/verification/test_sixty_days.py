@@ -1,8 +1,8 @@
 """Sixty days of two studies that share their videos, of which a tenth is withdrawn meanwhile: nobody does anything.
 
-By default the first thirty days, with `--long` all. The test moves the sandbox's clock and starts what the sensors
-request. At the end no file of the data folder and of the Dagster home has a withdrawn item, all others are as before,
-and the certificate is right to the item.
+The test moves the sandbox's clock and starts what the sensors request. At the end no file of the data folder and of the
+Dagster home has a withdrawn item, all others are as before, and the certificate is right to the item. It runs with
+`--long`: it builds the warehouse ten times.
 """
 
 import shutil
@@ -34,15 +34,16 @@ from research_assets.study.spec import CommentRule
 from research_assets.warehouse import build
 from research_assets_tests.assets.harness import STUDY, sandbox_settings
 from research_assets_tests.compliance.data_folder import find
-from research_assets_tests.profiles import is_long
 from research_assets_tests.sensors.sensor_harness import SensorHarness
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
-PERIOD = timedelta(days=60 if is_long() else 30)
+PERIOD = timedelta(days=60)
 END = START + PERIOD
 GARDEN = replace(STUDY, name="garden", comments=CommentRule("top", n=3))
 STUDIES = (GARDEN, replace(GARDEN, name="kitchen"))
 TABLES = {"video": "videos", "comment": "comments"}
+
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True, slots=True)
