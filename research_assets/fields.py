@@ -464,7 +464,10 @@ WITHDRAWALS: tuple[Field, ...] = (
 ALL_STUDIES = "__all__"
 """Study of the rows that belong to no single study; no study can have this name."""
 
-WRITTEN_BY_BUILDS = ("expected_units", "requests", "verified_videos", "verified_comments", "withdrawals")
+VERIFIED_TABLES = {"verified_videos": "videos", "verified_comments": "comments"}
+"""Raw tables of verified ids, with the raw tables whose ids they have."""
+
+WRITTEN_BY_BUILDS = ("expected_units", "requests", *VERIFIED_TABLES, "withdrawals")
 """Raw tables that each build updates: from the studies, the ledger, and the files of verification."""
 
 
@@ -481,8 +484,7 @@ def raw_tables() -> dict[str, tuple[Field, ...]]:
         "expected_units": EXPECTED_UNITS,
         "rejected": REJECTED,
         "requests": REQUESTS,
-        "verified_videos": VERIFIED,
-        "verified_comments": VERIFIED,
+        **dict.fromkeys(VERIFIED_TABLES, VERIFIED),
         "withdrawals": WITHDRAWALS,
     }
 

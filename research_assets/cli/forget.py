@@ -29,8 +29,8 @@ def command(
     """Remove accounts, videos and comments from captures, tables, marts, exports and logs. Sends no request.
 
     Without --yes the command shows what would go, and prompts; without a terminal it changes nothing. It writes a
-    receipt without content to state/receipts/. The items are not collected again. A removal that was interrupted is
-    finished first; without an option the command does only that. It exits with 1 if a file could not be cleaned.
+    receipt without content to state/receipts/. The items are not collected again. A removal that is not
+    finished is repeated; without an option the command does only that. It exits with 1 if a file could not be cleaned.
     """
     import sys
 
@@ -54,11 +54,11 @@ def command(
         raise click.UsageError(f"The data folder {settings.root} has no data of a study {study}. Nothing was changed.")
     folder = EVERYTHING if everything else study
     is_named = bool(handles or videos or comments or folder)
-    is_interrupted = plan_path(settings.state).exists()
-    if not is_named and not is_interrupted:
+    is_unfinished = plan_path(settings.state).exists()
+    if not is_named and not is_unfinished:
         raise click.UsageError("Name an account, a video, a comment or a study. Nothing was changed.")
-    if is_interrupted:
-        click.echo("An earlier removal was interrupted; it is finished first.")
+    if is_unfinished:
+        click.echo("An earlier removal is not finished. It is finished before this one, or together with it.")
     if is_named and not yes:
         now = clock.now()
         if folder is not None:

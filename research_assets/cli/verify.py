@@ -93,7 +93,7 @@ def _print_status(settings: "Settings") -> None:
     overdue = now - due.interval(settings)
     journal = TaskJournal(settings)
     for kind in KINDS:
-        held = count_held(settings, kind, overdue + due.lead(settings), overdue)
+        held = count_held(settings, kind, due.last_due(settings, now), overdue)
         at = (
             f"; the oldest falls due at {held.earliest + due.interval(settings):%Y-%m-%d %H:%M} UTC"
             if held.earliest

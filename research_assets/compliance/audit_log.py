@@ -38,15 +38,19 @@ def recorded_exports(settings: Settings) -> list[tuple[str, datetime]]:
     ]
 
 
+def current_user() -> str:
+    """Return the name of the user of this process; `unknown` if the system has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
 def record_command(settings: Settings, command: str, now: datetime, *, receipt: str | None = None) -> None:
     """Append a command to the record: its user, host and time (UTC). `command` must contain no argument with an id."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
     line = {
         "at": now.astimezone(UTC),
-        "user": user,
+        "user": current_user(),
         "host": socket.gethostname(),
         "command": command,
         "receipt": receipt,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -57,6 +57,10 @@ class Preview:
     notes: tuple[str, ...]
 
 
+Scope = Literal["items", "study", "all"]
+"""Extent of a removal: items, which all files are searched for, or the files of a study or of the project."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """Result of a removal, without content. `items` are the withdrawn items by kind; `path` is the stored receipt.
@@ -66,6 +70,7 @@ class Receipt:
     """
 
     id: str
+    scope: Scope
     path: Path
     started_at: datetime
     ended_at: datetime
@@ -117,25 +122,30 @@ def remove_items(
     found_by: FoundBy = "forgotten",
     command: str = "forget",
 ) -> list[Receipt]:
-    """Withdraw items and remove them from every file; returns the receipts: of an interrupted removal first, if any.
+    """Withdraw items and remove them from every file; returns the receipts: of an unfinished one first, if any.
 
+    A removal is unfinished if it was interrupted, or if a file could not be cleaned; the latter ends with the new one.
     Of accounts that a look-up did not find, only the profiles and lists go, and they may be collected again: the
-    account has not objected, and its videos are verified by their ids. Without items, only an interrupted removal is
-    finished. Raises RunInProgress or BuildInProgress if a run or a build is in progress, WithdrawalError if the key of
+    account has not objected, and its videos are verified by their ids. Without items, only an unfinished removal is
+    repeated. Raises RunInProgress or BuildInProgress if a run or a build is in progress, WithdrawalError if the key of
     the log is lost, and OSError if the disk fails; the next call resumes.
     """
     receipts = []
     handles, videos, comments = list(handles), list(videos), list(comments)
+    is_new = bool(handles or videos or comments)
     with _nothing_else_runs(settings):
-        interrupted = Plan.load(settings.state)
-        if interrupted is not None:
-            receipts.append(_carry_out(settings, interrupted, now, command))
-        if handles or videos or comments:
+        unfinished = Plan.load(settings.state)
+        if unfinished is not None and not (is_new and unfinished.has_problems):
+            receipts.append(_carry_out(settings, unfinished, now, command))
+            unfinished = Plan.load(settings.state)
+        if is_new:
             selection = select_items(
                 settings, handles=handles, videos=videos, comments=comments, only_profiles=found_by == "lookup"
             )
             key = load_or_create_key(settings.state)
             plan = _new_plan(settings, selection, key, now(), found_by)
+            if unfinished is not None:
+                plan.absorb(unfinished)
             private_folder(settings.state)
             plan.save(settings.state)
             receipts.append(_carry_out(settings, plan, now, command))
@@ -167,15 +177,16 @@ def remove_folder(settings: Settings, now: Callable[[], datetime], study: str) -
     Rows that another study has as well stay with that study.
     """
     with _nothing_else_runs(settings):
-        interrupted = Plan.load(settings.state)
-        receipts = [_carry_out(settings, interrupted, now, "forget")] if interrupted is not None else []
+        unfinished = Plan.load(settings.state)
+        receipts = [_carry_out(settings, unfinished, now, "forget")] if unfinished is not None else []
+        unfinished = Plan.load(settings.state)
         plan = _folder_plan(study, now())
         plan.save(settings.state)
-        return [*receipts, _carry_out(settings, plan, now, f"forget --{_scope(study)}")]
-
-
-def _scope(study: str) -> str:
-    return "all" if study == EVERYTHING else f"study {study}"
+        scope = "all" if study == EVERYTHING else f"study {study}"
+        receipts.append(_carry_out(settings, plan, now, f"forget --{scope}"))
+        if unfinished is not None and study != EVERYTHING:
+            unfinished.save(settings.state)
+        return receipts
 
 
 def _folder_plan(study: str, now: datetime) -> Plan:
@@ -192,15 +203,19 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
     logged = {(one.kind, one.id) for one in read_withdrawals(state) if one.is_permanent or one.receipt == plan.receipt}
     items = [Withdrawal(one["kind"], one["id"], plan.started_at, one["found_by"], plan.receipt) for one in plan.items]
     append_withdrawals(state, [one for one in items if (one.kind, one.id) not in logged])
+    for actions in plan.counts.values():
+        # Counted again by this pass.
+        actions.pop("not cleaned", None)
     removal: Removal | FolderRemoval
     if plan.study:
         removal = FolderRemoval(settings, plan, apply=True, now=now())
     else:
         withdrawn = read_withdrawn(state)
-        if profiles := frozenset(str(one.id) for one in items if not one.is_permanent):
+        if profiles := frozenset(plan.profiles):
             withdrawn = replace(withdrawn, profiles=profiles, key=load_or_create_key(state), _remembered={})
         removal = Removal(settings, withdrawn, plan, apply=True, now=now())
     removal.run()
+    left: list[str] = []
     if plan.reports:
         left = write_again(settings, plan.reports, now())
         removal.counts["reports"] += Counter(
@@ -209,6 +224,7 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
     kinds = [one["kind"] for one in plan.items]
     receipt = Receipt(
         id=plan.receipt,
+        scope="items" if not plan.study else "all" if plan.study == EVERYTHING else "study",
         path=state / RECEIPTS / f"{plan.receipt}.json",
         started_at=plan.started_at,
         ended_at=now(),
@@ -228,8 +244,12 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
     private_folder(state / RECEIPTS)
     write_private(receipt.path, orjson.dumps(_to_json(settings, receipt), option=orjson.OPT_INDENT_2))
     record_command(settings, command, now(), receipt=receipt.id)
-    plan_path(state).unlink(missing_ok=True)
-    fsync_folder(state)
+    if receipt.is_complete or plan.study:
+        plan_path(state).unlink(missing_ok=True)
+        fsync_folder(state)
+    else:
+        plan.has_problems, plan.reports = True, left
+        plan.save(state)
     return receipt
 
 
@@ -238,6 +258,7 @@ def _to_json(settings: Settings, receipt: Receipt) -> dict[str, Any]:
         "receipt": receipt.id,
         "started_at": receipt.started_at.astimezone(UTC),
         "ended_at": receipt.ended_at.astimezone(UTC),
+        "scope": receipt.scope,
         "complete": receipt.is_complete,
         "items": receipt.items,
         "files": receipt.counts,
@@ -263,6 +284,11 @@ def _new_plan(
         items=[{"kind": kind, "id": identifier, "found_by": found_by} for kind, identifier in items],
         comments=sorted(selection.comments_with_them),
         n_pseudonyms=len(selection.pseudonyms),
+        profiles=[
+            str(identifier)
+            for kind, identifier in items
+            if not Withdrawal(kind, identifier, now, found_by, "").is_permanent
+        ],
         pseudonyms=_pseudonyms(settings, selection),
     )
 

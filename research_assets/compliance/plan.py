@@ -25,7 +25,8 @@ class Plan:
     the captures whose raw files must be built again, and `rebuild` is true if the warehouse must. `counts` are the
     files done so far, by kind and action. `study` is set if all files of a study go instead of items (see
     whole_folders.py). `studies` are those whose captures change, whose reports go with them. `rewritten_exports` are
-    the exports whose rewriting has begun, `reports` the removed pages.
+    the exports whose rewriting has begun, `reports` the removed pages, `profiles` the hashes of accounts of which only
+    profile and lists go. `has_problems` is true after a pass that could not clean every file.
     """
 
     receipt: str
@@ -41,12 +42,19 @@ class Plan:
     removed_exports: list[str] = field(default_factory=list)
     rewritten_exports: list[str] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
+    profiles: list[str] = field(default_factory=list)
+    has_problems: bool = False
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
         """Store the plan durably."""
         stored = {name: getattr(self, name) for name in Plan.__slots__}
         write_private(plan_path(state), orjson.dumps(stored))
+
+    def absorb(self, other: "Plan") -> None:
+        """Take over what the files that another removal could not clean may contain."""
+        for name in ("comments", "pseudonyms", "profiles"):
+            setattr(self, name, sorted({*getattr(self, name), *getattr(other, name)}))
 
     @classmethod
     def load(cls, state: Path) -> "Plan | None":

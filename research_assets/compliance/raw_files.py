@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from research_assets.fields import ENTITIES
+from research_assets.fields import ENTITIES, VERIFIED_TABLES
 from research_assets.storage.captures import capture_of
 from research_assets.storage.files import private_folder, temporary_path
 from research_assets.storage.parquet_io import connect_small_writer, temporary_folder, write_draft
@@ -112,7 +112,7 @@ def _clean_row(table: str, row: dict[str, Any], cleaner: Cleaner) -> dict[str, A
     if table in ENTITIES:
         goes = cleaner.is_withdrawn_record(table, row) or any(cleaner.is_item(row.get(name)) for name in _CONTEXT)
         return None if goes else cleaner.value(row)
-    if table.startswith("verified_"):
+    if table in VERIFIED_TABLES:
         return None if cleaner.is_id(row["id"]) else row
     entity, unit = str(row.get("entity")), row.get("unit")
     if table == "rejected":

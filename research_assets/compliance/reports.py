@@ -9,8 +9,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from research_assets.report.paths import board_path, report_path
-from research_assets.settings import Settings, SettingsError
-from research_assets.study.loader import StudyError, load_studies
+from research_assets.settings import Settings
+from research_assets.study.loader import load_valid_studies
 from research_assets.warehouse.reader import WarehouseReadError
 
 
@@ -24,14 +24,8 @@ def write_again(settings: Settings, pages: Collection[str], now: datetime) -> li
     from research_assets.report.coverage_board import write_board
     from research_assets.report.write import write_codebook, write_report
 
-    try:
-        studies = load_studies(settings)
-    except StudyError as error:
-        studies = list(error.valid_studies)
-    except SettingsError:
-        studies = []
     left, codebook = set(pages), CODEBOOK_FILE.removesuffix(".html")
-    for study in studies:
+    for study in load_valid_studies(settings):
         if report_path(settings, study.name).stem in left:
             try:
                 write_report(settings, study, now)

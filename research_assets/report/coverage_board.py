@@ -30,7 +30,7 @@ from research_assets.report.page import TEMPLATE_FOLDER, render_template
 from research_assets.report.paths import BOARD_SUFFIX, board_path, report_path
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder, write_private
-from research_assets.study.loader import StudyError, load_studies
+from research_assets.study.loader import load_valid_studies
 from research_assets.study.spec import StudySpec
 from research_assets.text import html_text, one_line
 from research_assets.units.coverage import SETTLED, UnitState, state_label
@@ -115,11 +115,7 @@ class LiveBoards:
 
     def _studies(self) -> dict[str, StudySpec]:
         """Return the studies, read again each time because their files may change while the server runs."""
-        try:
-            studies = load_studies(self._settings)
-        except StudyError as error:
-            studies = [*error.valid_studies]
-        return {study.name: study for study in studies}
+        return {study.name: study for study in load_valid_studies(self._settings)}
 
 
 def _render(board: CoverageBoard, study: StudySpec, settings: Settings, *, is_live: bool) -> str:

@@ -5,6 +5,7 @@ Not here: the contents of the files (see captures.py, raw_writer.py), the locks 
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,11 @@ def write_private(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     publish_file(temporary, path)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits; that of an empty file if there is none."""
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
 def fdatasync(handle: int) -> None:

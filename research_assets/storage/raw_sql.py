@@ -65,6 +65,11 @@ def unknown_record_fields(manifest: Manifest) -> list[str]:
     return [name for name in manifest.unknown if not name.startswith(("data.", "answer."))]
 
 
+def template_literal(value: object) -> str:
+    """Return a SQL string literal for a query whose tables are named in braces (see raw_reader.py)."""
+    return sql_literal(value).replace("{", "{{").replace("}", "}}")
+
+
 def typed_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
     """Return a query for the rows of a capture by typed parsing; it fails if a value does not fit its column."""
     endpoint, new = BY_ENTITY[entity.name], unknown_record_fields(manifest)

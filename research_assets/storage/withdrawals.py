@@ -10,7 +10,6 @@ again, so it is no withdrawn item for a later collection.
 Not here: what is removed from an answer (see withheld.py) and from the files (see compliance/).
 """
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Set
@@ -22,7 +21,7 @@ from typing import Any, Literal
 import orjson
 
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
-from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.storage.files import digest_of, folder_lock, private_folder, write_private
 from research_assets.tiktok.names import fold_handle
 
 Kind = Literal["video", "comment", "account"]
@@ -224,5 +223,4 @@ def withdrawn_beside(raw: Path) -> Withdrawn:
 
 def log_digest(state: Path) -> str:
     """Return the SHA-256 of the log, for receipts; that of an empty file if there is none."""
-    path = log_path(state)
-    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+    return digest_of(log_path(state))

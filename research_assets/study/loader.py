@@ -521,6 +521,14 @@ def apply_settings(study: StudySpec, settings: Settings) -> StudySpec:
     return leave_out_accounts(pseudonymize(leave_out_accounts(study, withdrawn), settings), withdrawn)
 
 
+def load_valid_studies(settings: Settings) -> list[StudySpec]:
+    """Return the specs of the studies without an error, for what only reads."""
+    try:
+        return load_studies(settings)
+    except StudyError as error:
+        return list(error.valid_studies)
+
+
 def load_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[StudySpec]:
     """Return the specs of all studies, sorted by name; errors as in `find_studies`."""
     return [study.spec for study in find_studies(settings, defs=defs, today=today)]

@@ -33,9 +33,6 @@ FileStamps = Mapping[str, Mapping[str, str]]
 BuildRecord = Mapping[str, Any]
 """Stored record of the published build: the files from which it was built, and the file that it is."""
 
-_REBUILDS = {"verified_videos": "videos", "verified_comments": "comments"}
-"""Raw tables with whose days those of another raw table are read again."""
-
 OPEN_COVERAGE_SUFFIX = "-open.parquet"
 """File ending of the coverage of an open journal: rewritten while the journal grows, removed when it is sealed."""
 
@@ -80,7 +77,8 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
         (name, *_parse_folder(folder))
         for table, stamps in present.items()
         for folder in _changed(past.get(table, {}), stamps)
-        for name in (table, *([_REBUILDS[table]] if table in _REBUILDS else []))
+        # New times of verification are in the marts of the verified ids.
+        for name in (table, fields.VERIFIED_TABLES.get(table, table))
     ]
     return BuildInput(present, None, list(dict.fromkeys(changed_days)))
 

@@ -441,7 +441,8 @@ def test_damaged_capture_is_named_and_all_other_files_are_cleaned(folder: Folder
     assert not receipt.is_complete
     assert any(str(path) in problem for problem in receipt.problems)
     path.unlink()
-    assert find(folder.settings.root, texts) == []
+    # The plan has the ids until a removal has cleaned every file.
+    assert {one.partition(": ")[0] for one in find(folder.settings.root, texts)} == {"state/removal.json"}
     # The backup that the message asks for brings the items back, and the same command removes them.
     path.write_bytes(backup)
     (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[video])
@@ -667,3 +668,24 @@ def test_run_begins_while_another_one_looks_for_a_removal(settings: Settings) ->
     )
     with holding(looking, settings.state), lock_partitions(settings.state, "garden", "videos", days(2)):
         pass
+
+
+def test_removal_that_could_not_clean_a_file_is_repeated_with_all_that_goes_with_its_items(folder: Folder) -> None:
+    settings, now = folder.settings, folder.harness.clock.now
+    video = most_commented(folder)
+    comment = texts_of(folder, video)[1]
+    foreign = settings.root / "copy.bin"
+    foreign.write_bytes(b"\xff" + comment.encode())
+    (first,) = remove_items(settings, now, videos=[video])
+    assert not first.is_complete
+    assert plan_path(settings.state).exists()
+    # The comment is not withdrawn itself, and another removal still knows it.
+    (second,) = remove_items(settings, now, comments=[1])
+    assert not second.is_complete
+    assert second.counts["other files"]["not cleaned"] == 1
+    foreign.unlink()
+    (third,) = remove_items(settings, now)
+    assert third.is_complete
+    assert third.id == second.id
+    assert "not cleaned" not in third.counts.get("other files", {})
+    assert not plan_path(settings.state).exists()

@@ -5,21 +5,19 @@ are not verified.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import NamedTuple
 
+from research_assets.compliance.selection import VIDEO_ENTITIES
 from research_assets.compliance.verification.verified import drop_verified, read_verified, verified_path
-from research_assets.settings import Settings, SettingsError
+from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.storage.withdrawals import hash_handle, load_or_create_key, read_withdrawn
-from research_assets.study.loader import StudyError, load_studies
-from research_assets.study.spec import StudySpec
+from research_assets.study.loader import load_valid_studies
 from research_assets.tiktok.pseudonyms import Pseudonyms, is_pseudonym
-
-VIDEO_TABLES = ("videos", "liked_videos", "reposted_videos", "pinned_videos")
 
 
 class HeldAccount(NamedTuple):
@@ -61,12 +59,7 @@ def listed_pseudonyms(settings: Settings) -> dict[str, Pseudonyms]:
 
     Without the key there is none.
     """
-    try:
-        studies: Sequence[StudySpec] = load_studies(settings)
-    except StudyError as error:
-        studies = error.valid_studies
-    except SettingsError:
-        return {}
+    studies = load_valid_studies(settings)
     return {name: one.pseudonyms for one in studies if one.pseudonyms is not None for name in one.panel}
 
 
@@ -103,10 +96,10 @@ def videos_of(settings: Settings, handles: Iterable[str]) -> list[int]:
     """Return the ids of the stored videos of some accounts."""
     rows = " UNION ".join(
         f"SELECT id FROM {{{table}}} WHERE id IS NOT NULL AND lower(username) IN (SELECT unnest($1::VARCHAR[]))"
-        for table in VIDEO_TABLES
+        for table in VIDEO_ENTITIES
     )
     with RawTables(settings.raw) as raw:
-        return [row[0] for row in raw.join(dict.fromkeys(VIDEO_TABLES, "study=*/day=*"), rows, [sorted(handles)])]
+        return [row[0] for row in raw.join(dict.fromkeys(VIDEO_ENTITIES, "study=*/day=*"), rows, [sorted(handles)])]
 
 
 def drop_unknown_accounts(settings: Settings, *, apply: bool) -> int:

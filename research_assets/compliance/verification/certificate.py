@@ -4,9 +4,8 @@ It has counts, times and digests, no id and no handle, so it can be given to an 
 to `state/certificates/` as JSON and as text. Not here: the verification (see step.py).
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,7 +20,7 @@ from research_assets.compliance.verification.guards import EXPLANATIONS
 from research_assets.compliance.verification.held import KINDS, count_held
 from research_assets.compliance.verification.tasks import Task, TaskJournal, journal_path
 from research_assets.settings import Settings
-from research_assets.storage.files import private_folder, write_private
+from research_assets.storage.files import digest_of, private_folder, write_private
 from research_assets.storage.withdrawals import log_digest, read_withdrawals
 
 
@@ -71,7 +70,7 @@ class CertifiedTask:
 class CertifiedRemoval:
     """A removal: the withdrawn items by kind and how they were found, and when every file was free of them (UTC).
 
-    `ended_at` is None if there is no receipt, or if it names files that could not be cleaned.
+    `ended_at` is None until a removal cleaned all files: this one, or a later one, which cleans them of all items.
     """
 
     receipt: str
@@ -125,8 +124,8 @@ class Certificate:
             )
         for removal in self.unfinished:
             found.append(
-                f"The removal {removal.receipt} did not clean every file. Run `research-assets verify`; its receipt "
-                "names the rest."
+                f"The removal {removal.receipt} did not clean every file. Run `research-assets forget`, which repeats "
+                "it and names the files."
             )
         return found
 
@@ -220,7 +219,7 @@ def make_certificate(settings: Settings, now: datetime) -> Certificate:
         tasks=[_task(task) for task in journal.tasks.values()],
         removals=_removals(settings.state),
         withdrawals_sha256=log_digest(settings.state),
-        tasks_sha256=_digest(journal_path(settings)),
+        tasks_sha256=digest_of(journal_path(settings)),
     )
 
 
@@ -238,10 +237,9 @@ def write_certificate(settings: Settings, now: datetime, name: str = "") -> tupl
 
 
 def _stored(settings: Settings, kind: str, now: datetime) -> StoredItems:
-    overdue = now - due.interval(settings)
-    lead = due.lead(settings)
-    n_late = count_held(settings, kind, overdue + lead / 2, overdue).n_due
-    held = count_held(settings, kind, overdue + lead, overdue)
+    overdue, last_due = now - due.interval(settings), due.last_due(settings, now)
+    n_late = count_held(settings, kind, overdue + (last_due - overdue) / 2, overdue).n_due
+    held = count_held(settings, kind, last_due, overdue)
     first_due = held.earliest + due.interval(settings) if held.earliest else None
     return StoredItems(kind, held.n_held, held.n_due, n_late, held.n_overdue, held.earliest, first_due)
 
@@ -268,22 +266,28 @@ def _removals(state: Path) -> list[CertifiedRemoval]:
         entry = removals.setdefault(one.receipt, {"at": one.at, "items": Counter(), "found_by": set()})
         entry["items"][one.kind] += 1
         entry["found_by"].add(one.found_by)
+    complete = sorted(_complete_removals(state / RECEIPTS), key=lambda one: one[1])
     return [
-        CertifiedRemoval(receipt, one["at"], dict(one["items"]), sorted(one["found_by"]), _ended_at(state, receipt))
+        CertifiedRemoval(
+            receipt,
+            one["at"],
+            dict(one["items"]),
+            sorted(one["found_by"]),
+            next((ended_at for started_at, ended_at in complete if started_at >= one["at"]), None),
+        )
         for receipt, one in removals.items()
     ]
 
 
-def _ended_at(state: Path, receipt: str) -> datetime | None:
-    try:
-        stored = orjson.loads((state / RECEIPTS / f"{receipt}.json").read_bytes())
-        return datetime.fromisoformat(stored["ended_at"]) if stored["complete"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+def _complete_removals(receipts: Path) -> Iterator[tuple[datetime, datetime]]:
+    """Yield beginning and end of each removal of items that cleaned every file; a damaged receipt proves none."""
+    for path in receipts.glob("*.json"):
+        try:
+            stored = orjson.loads(path.read_bytes())
+            if stored["complete"] and stored["scope"] == "items":
+                yield datetime.fromisoformat(stored["started_at"]), datetime.fromisoformat(stored["ended_at"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
 
 
 def _time(value: datetime | None) -> str:

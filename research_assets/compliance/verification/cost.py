@@ -30,7 +30,7 @@ def forecast_verification(settings: Settings, studies: Collection[str], now: dat
     """
     journal = TaskJournal(settings)
     is_batch_refused = journal.batch_retry_at(now) is not None
-    limit = now - due.interval(settings) + due.lead(settings)
+    limit = due.last_due(settings, now)
     requests, recurring, n_held = 0, 0.0, 0
     for kind, method in STREAMS:
         requests += sum(_left(task) for task in journal.open_of(kind, method))

@@ -9,12 +9,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from research_assets.collect.id_lists.reader import ListedVideo
+from research_assets.compliance.selection import VIDEO_ENTITIES
 from research_assets.compliance.verification.accounts import drop_unknown_accounts, held_accounts
 from research_assets.compliance.verification.verified import drop_verified, verified_path
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
 from research_assets.storage.raw_reader import RawTables
-from research_assets.storage.raw_sql import sql_literal
+from research_assets.storage.raw_sql import template_literal
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.storage.withheld import records_of
 from research_assets.tiktok.ids import parse_id
@@ -23,7 +24,7 @@ KINDS = ("video", "comment", "account")
 ID_KINDS = ("video", "comment")
 """Kinds whose items have an id in the raw tables."""
 
-TABLES = {"video": ("videos", "liked_videos", "reposted_videos", "pinned_videos"), "comment": ("comments",)}
+TABLES = {"video": VIDEO_ENTITIES, "comment": ("comments",)}
 """Raw tables with the ids of each kind."""
 
 _LAST_SECOND = 253_402_300_799
@@ -55,7 +56,7 @@ class Part:
         """SQL that is true for the ids of the part."""
         if self.only is None:
             return "true"
-        names = ", ".join(_literal(name) for name in sorted(self.studies))
+        names = ", ".join(template_literal(name) for name in sorted(self.studies))
         is_inside = f"list_has_all([{names}], studies)" if names else "false"
         return is_inside if self.only else f"NOT {is_inside}"
 
@@ -182,7 +183,7 @@ def _held(settings: Settings, part: Part, excluded: Collection[int] = ()) -> str
     rows = " UNION ALL ".join(f"SELECT id, study, observed_at{created} FROM {{{table}}}" for table in TABLES[kind])
     path = verified_path(settings, kind)
     verified = (
-        f"read_parquet({_literal(path)})"
+        f"read_parquet({template_literal(path)})"
         if path.exists()
         else "(SELECT NULL::BIGINT AS id, NULL::TIMESTAMPTZ AS verified_at WHERE false)"
     )
@@ -200,11 +201,6 @@ def _held(settings: Settings, part: Part, excluded: Collection[int] = ()) -> str
     )
 
 
-def _literal(value: object) -> str:
-    """Return a text for SQL that is formatted afterwards."""
-    return sql_literal(value).replace("{", "{{").replace("}", "}}")
-
-
 def drop_unknown(settings: Settings, *, apply: bool) -> int:
     """Remove the verified items that are in no raw table any more; returns their number."""
     number = drop_unknown_accounts(settings, apply=apply)
@@ -212,7 +208,7 @@ def drop_unknown(settings: Settings, *, apply: bool) -> int:
         path = verified_path(settings, kind)
         if path.exists():
             held = f"SELECT id FROM {_held(settings, Part(kind))}"
-            sql = f"SELECT id FROM read_parquet({_literal(path)}) WHERE id NOT IN ({held})"
+            sql = f"SELECT id FROM read_parquet({template_literal(path)}) WHERE id NOT IN ({held})"
             number += drop_verified(settings, kind, [row[0] for row in _query(settings, kind, sql, [])], apply=apply)
     return number
 

@@ -22,23 +22,25 @@ from research_assets.compliance.verification.held import (
     videos_in_windows,
 )
 from research_assets.compliance.verification.schedule import STREAMS, Schedule, stream_of
-from research_assets.compliance.verification.tasks import Method, TaskJournal, ids_path, read_items, result_path
+from research_assets.compliance.verification.tasks import (
+    Method,
+    TaskJournal,
+    ids_path,
+    read_items,
+    result_path,
+    write_lines,
+)
 from research_assets.compliance.verification.verified import folder
 from research_assets.settings import Settings
-from research_assets.storage.files import private_folder, write_private
-from research_assets.study.loader import StudyError, load_studies
-from research_assets.study.spec import StudySpec
+from research_assets.storage.files import private_folder
+from research_assets.study.loader import load_valid_studies
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import MAX_COUNT
 
 
 def studies_by_lookup(settings: Settings) -> frozenset[str]:
     """Return the studies whose videos are verified by look-ups; a study file with an error does not count."""
-    try:
-        studies: Sequence[StudySpec] = load_studies(settings)
-    except StudyError as error:
-        studies = error.valid_studies
-    return frozenset(one.name for one in studies if one.verify_by == "lookup")
+    return frozenset(one.name for one in load_valid_studies(settings) if one.verify_by == "lookup")
 
 
 def cancel_tasks(settings: Settings, now: datetime) -> None:
@@ -173,7 +175,7 @@ class Planner:
     def _write_task(self, kind: str, method: Method, number: int, items: Sequence[str], n_canaries: int) -> None:
         by = "-lookup" if method == "lookup" else ""
         name = f"{self._now:%Y%m%dT%H%M%S}-{kind}{by}-{number}"
-        write_private(ids_path(self._settings, name), "".join(f"{one}\n" for one in items).encode())
+        write_lines(ids_path(self._settings, name), items)
         facts = {"kind": kind, "method": method, "n_sent": len(items), "n_canaries": n_canaries}
         self._journal.append("planned", name, self._now, **facts)
         self.n_planned += 1
@@ -254,4 +256,4 @@ def drop_first(settings: Settings, planned: Collection[int] = ()) -> None:
 
 def _write_first(settings: Settings, ids: Iterable[int]) -> None:
     private_folder(folder(settings))
-    write_private(first_path(settings), "".join(f"{one}\n" for one in sorted(ids)).encode())
+    write_lines(first_path(settings), sorted(ids))

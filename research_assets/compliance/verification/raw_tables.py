@@ -12,26 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.compliance.verification.verified import verified_path
-from research_assets.fields import ALL_STUDIES
+from research_assets.fields import ALL_STUDIES, VERIFIED_TABLES
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
 from research_assets.storage.raw_reader import RawTables, intact_files
-from research_assets.storage.raw_sql import sql_literal
+from research_assets.storage.raw_sql import template_literal
 from research_assets.storage.withdrawals import read_withdrawals
 
-VERIFIED = {"videos": "video", "comments": "comment"}
-"""Kinds of verified ids by the raw table that has them with a day of publication."""
+_KINDS = {"videos": "video", "comments": "comment"}
 
 
 def write_verification_tables(settings: Settings) -> None:
     """Update the raw tables of verification. A day whose times did not change keeps its file."""
-    for table, kind in VERIFIED.items():
-        _write_verified(settings, table, kind)
+    for target, table in VERIFIED_TABLES.items():
+        _write_verified(settings, target, table, _KINDS[table])
     _write_withdrawals(settings)
 
 
-def _write_verified(settings: Settings, table: str, kind: str) -> None:
-    raw, target = settings.raw, f"verified_{table}"
+def _write_verified(settings: Settings, target: str, table: str, kind: str) -> None:
+    raw = settings.raw
     existing = {
         (path.parents[1].name.removeprefix("study="), path.parent.name.removeprefix("day="), path.stem): path
         for path in intact_files(raw, target, ["study=*/day=*"])
@@ -72,7 +71,7 @@ def _rows(settings: Settings, table: str, kind: str, study: str, days: list[date
 
 
 def _joined(settings: Settings, kind: str) -> str:
-    verified = sql_literal(verified_path(settings, kind)).replace("{", "{{").replace("}", "}}")
+    verified = template_literal(verified_path(settings, kind))
     return f"""
         SELECT DISTINCT study, day, id, verified_at FROM {{table}} AS collected
         INNER JOIN read_parquet({verified}) AS verified USING (id)"""

@@ -6,18 +6,18 @@ verdict on an answer (see guards.py).
 """
 
 import asyncio
-import getpass
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal, cast
 
 from research_assets.clock import next_midnight
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
 from research_assets.collect.types import CollectorContext, RequestBudget, StopCondition
-from research_assets.compliance.audit_log import record_command
+from research_assets.compliance.audit_log import current_user, record_command
 from research_assets.compliance.forget import Receipt, remove_items
 from research_assets.compliance.verification import due
 from research_assets.compliance.verification.accounts import accounts_last_seen, held_accounts, videos_of
@@ -28,11 +28,18 @@ from research_assets.compliance.verification.lookups import STUDY, look_up, reco
 from research_assets.compliance.verification.planning import Planner, lookup_part, verify_first
 from research_assets.compliance.verification.results import UnreadableResult, parse_result
 from research_assets.compliance.verification.schedule import Schedule, stream_of
-from research_assets.compliance.verification.tasks import Task, TaskJournal, describe_refusal, ids_path, result_path
+from research_assets.compliance.verification.tasks import (
+    Task,
+    TaskJournal,
+    describe_refusal,
+    ids_path,
+    result_path,
+    write_lines,
+)
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.settings import Settings
-from research_assets.storage.files import private_folder, try_lock, write_private
+from research_assets.storage.files import private_folder, try_lock
 from research_assets.storage.locks import RunInProgress
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.tiktok import compliance
@@ -52,8 +59,6 @@ POOL = "research"
 """Quota pool of the requests."""
 
 _REMOVAL_WAIT = timedelta(minutes=15)
-
-_Endpoint = Literal["validation_status", "validation_download"]
 
 
 class VerificationError(Exception):
@@ -153,12 +158,8 @@ def give_word(settings: Settings, name: str, word: Literal["confirmed", "rejecte
             )
         if word == "rejected" and task.phase == "apply":
             raise VerificationError(f"The answer of the task {name} is accepted already. Nothing was changed.")
-        try:
-            user = getpass.getuser()
-        except (OSError, KeyError):
-            user = "unknown"
         record_command(settings, f"verify --{word.removesuffix('ed')} {name}", now)
-        journal.append(word, name, now, user=user)
+        journal.append(word, name, now, user=current_user())
         if word == "rejected":
             schedule = Schedule.load(settings)
             schedule.next_check.pop(stream_of(task.kind, task.method), None)
@@ -301,7 +302,7 @@ async def _advance(
     client, clock, name = context.client, context.clock, task.name
     unit = RequestContext(STUDY, STUDY, name)
     if task.phase == "create":
-        ids, kind = _read_ids(settings, name), cast(Literal["video", "comment"], task.kind)
+        ids, kind = _read_ids(ids_path(settings, name)), cast(Literal["video", "comment"], task.kind)
         if not ids:
             journal.append("done", name, clock.now(), n_withdrawn=0)
             return
@@ -336,8 +337,7 @@ async def _advance(
             # Its text is not stored, because no removal could clean it.
             _hold_back(journal, task, "unreadable", clock.now(), **digest)
             return
-        # One id per line, so that a removal cleans it.
-        write_private(result_path(settings, name), _lines(returned))
+        write_lines(result_path(settings, name), returned)
         journal.append("downloaded", name, clock.now(), **digest)
 
 
@@ -350,7 +350,7 @@ def _conclude(settings: Settings, journal: TaskJournal, task: Task, schedule: Sc
     if task.method == "lookup":
         n_valid, n_missing, reason = _judge_lookups(settings, journal, task, schedule, now)
     else:
-        sent, returned = _read_ids(settings, task.name), _read_result(settings, task.name)
+        sent, returned = (_read_ids(path(settings, task.name)) for path in (ids_path, result_path))
         withdrawn = read_withdrawn(settings.state)
         gone = withdrawn.videos if task.kind == "video" else withdrawn.comments
         # The groups lose members only if canaries were withdrawn meanwhile, which moves a few other ids into them.
@@ -436,7 +436,7 @@ def _missing_ids(settings: Settings, task: Task) -> dict[int, datetime]:
     """Return the missing ids with the time from which a newer observation shows that they exist; note the others."""
     if task.method == "lookup":
         return {int(item): at for item, at in _missing_items(settings, task).items()}
-    sent, returned = set(_read_ids(settings, task.name)), set(_read_result(settings, task.name))
+    sent, returned = (set(_read_ids(path(settings, task.name))) for path in (ids_path, result_path))
     created_at = task.created_at or task.planned_at
     record_verified(settings, task.kind, sent & returned, created_at)
     return dict.fromkeys(sent - returned, created_at)
@@ -456,13 +456,5 @@ def _missing_items(settings: Settings, task: Task) -> dict[str, datetime]:
     return missing
 
 
-def _lines(ids: Sequence[int]) -> bytes:
-    return "".join(f"{one}\n" for one in ids).encode()
-
-
-def _read_ids(settings: Settings, name: str) -> list[int]:
-    return [int(line) for line in ids_path(settings, name).read_text(encoding="ascii").split()]
-
-
-def _read_result(settings: Settings, name: str) -> list[int]:
-    return [int(line) for line in result_path(settings, name).read_text(encoding="ascii").split()]
+def _read_ids(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text(encoding="ascii").split()]

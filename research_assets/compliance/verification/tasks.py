@@ -5,7 +5,7 @@ by one of two methods: `batch` sends all ids in one file (reference §3.11), `lo
 Not here: the steps that cause the events (see step.py), the answers to look-ups (see answers.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from research_assets.compliance.verification.guards import CONFIRMABLE, EXPLANAT
 from research_assets.compliance.verification.verified import folder
 from research_assets.settings import Settings
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
-from research_assets.storage.files import private_folder
+from research_assets.storage.files import private_folder, write_private
 
 Method = Literal["batch", "lookup"]
 
@@ -211,6 +211,11 @@ def ids_path(settings: Settings, task: str) -> Path:
 def result_path(settings: Settings, task: str) -> Path:
     """Return the file with the ids that the API returned, one per line; of a look-up, with its answers."""
     return folder(settings) / f"{task}.result.txt"
+
+
+def write_lines(path: Path, items: Iterable[object]) -> None:
+    """Write ids or handles to a file, one per line, so that a removal cleans it."""
+    write_private(path, "".join(f"{one}\n" for one in items).encode())
 
 
 def read_items(settings: Settings, task: Task) -> list[str]:

@@ -95,6 +95,16 @@ def test_certificate_names_waiting_tasks_and_incomplete_removals(data: Verificat
     assert [one.receipt for one in certificate.unfinished] == [receipt.id]
     assert certificate.count_withdrawn() == {("video", "not removed"): 1}
     assert receipt.id in certificate_text(certificate)
+    # The next removal cleans the files of all items.
+    other = data.collector.ids()[0]
+    (second,) = remove_items(data.settings, data.collector.clock.now, videos=[other])
+    assert len(certify(data).unfinished) == 2
+    archive.unlink()
+    (repeated,) = remove_items(data.settings, data.collector.clock.now)
+    assert (repeated.id, repeated.is_complete) == (second.id, True)
+    assert certify(data).count_withdrawn() == {("video", "removed"): 2}
+    assert not certify(data).unfinished
+    assert remove_items(data.settings, data.collector.clock.now) == []
 
 
 def test_written_certificate_contains_no_id(data: VerificationHarness) -> None:
