@@ -53,7 +53,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for part in PARTS:
         source = PROJECT_DIR / part
         if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*", "target", "logs"))
+            # With the compiled modules, which are valid for copies that keep the time of their source.
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns(".*", "target", "logs"))
         else:
             shutil.copy(source, root / part)
     for path in (root / "research_assets" / "defs").iterdir():
