@@ -28,6 +28,7 @@ from research_assets.report.formatting import (
     format_percent,
     format_share,
     join_words,
+    unit_nouns,
     was_were,
 )
 from research_assets.study.spec import QueryGroups, StudySpec
@@ -62,14 +63,7 @@ _MISSING_LABELS = {
 }
 """Why a unit is missing, by its state, in the terms of a paper."""
 
-_LIST_NOUNS = {
-    "followers": ("follower list", "follower lists"),
-    "following": ("list of followed accounts", "lists of followed accounts"),
-    "liked_videos": ("list of likes", "lists of likes"),
-    "reposted_videos": ("list of reposts", "lists of reposts"),
-    "pinned_videos": ("list of pinned videos", "lists of pinned videos"),
-}
-_SAMPLED_NOUNS = {"comments": ("list of comments", "lists of comments")}
+_LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
 
 
 def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
@@ -337,10 +331,10 @@ def _accounts(data: ReportData, study: StudySpec) -> str:
     if study.panel:
         panel = f"a panel of {pluralize(len(study.panel), 'account')}"
         lists = [
-            f"{format_number(one.observed)} of {pluralize(one.accounts, *_LIST_NOUNS[one.entity])} "
+            f"{format_number(one.observed)} of {pluralize(one.accounts, *unit_nouns(one.entity, 'account'))} "
             f"({pluralize(one.waves, 'wave')}; {pluralize(combine_units(data, one.entity).kept, 'row')} in all waves)"
             for one in data.accounts
-            if one.entity in _LIST_NOUNS
+            if one.entity in _LISTS
         ]
         sentences.append(
             f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete at "
@@ -410,7 +404,7 @@ def _missing_reason(data: ReportData, one: DistinctMissing) -> str:
         else ""
     )
     label = _MISSING_LABELS.get(one.state, one.state)
-    return f"{format_number(one.units)} {label} ({one.reason.rstrip('.')}{stake})"
+    return f"{pluralize(one.units, *unit_nouns(one.entity, one.kind))} {label} ({one.reason.rstrip('.')}{stake})"
 
 
 def _sampling(data: ReportData, study: StudySpec) -> str:
@@ -423,7 +417,7 @@ def _sampling(data: ReportData, study: StudySpec) -> str:
         )
     sampled = []
     for group in data.sampled:
-        nouns = _SAMPLED_NOUNS.get(group.entity, (f"unit of {group.entity}", f"units of {group.entity}"))
+        nouns = unit_nouns(group.entity, "video" if group.entity == "comments" else "unit")
         weight = format_number(round(1 / group.inclusion_probability, 2))
         sampled.append(
             f"{pluralize(group.units, *nouns)} {was_were(group.units)} sampled with inclusion probability "

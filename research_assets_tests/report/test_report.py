@@ -213,7 +213,7 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "Data were retrieved between 8 February 2026 (10:00 UTC) and 9 February 2026 (11:00 UTC).",
         "Complete lists of comments of 1 of 6 videos (16.7 %) were retained",
         "Of the population, the videos of 4 of 6 days (66.7 %) were missing or incomplete; their number is not known.",
-        "1 refused by the API (Comments of … are closed; 16.7 % of the videos with",
+        "1 list of comments refused by the API (Comments of … are closed; 16.7 % of the videos with",
         "The terms of the API do not permit the publication of the data.",
         "25 requests were sent; 4 (16 %) failed and 1 (4 %) was rejected because the daily quota was exhausted.",
         "2 lists of comments were sampled with inclusion probability 0.25 (sampling weight 4)",
