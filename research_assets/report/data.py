@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from research_assets.estimates.survival import Survival
+from research_assets.estimates.yields import Yield
+
 
 @dataclass(frozen=True, slots=True)
 class StudyTotals:
@@ -238,6 +241,26 @@ class CommentAges:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservationRound:
+    """The n-th complete observations of the days that have one: sums over these days, and their median age (days).
+
+    The counts are those of the mart `observation_rounds`. `survival` is the estimate for all videos that were known
+    before a later observation; None at the first one.
+    """
+
+    number: int
+    days: int
+    age: float
+    offered: int
+    kept: int
+    first_seen: int
+    seen_again: int
+    reappeared: int
+    missed: int
+    survival: Survival | None
+
+
+@dataclass(frozen=True, slots=True)
 class DegreeShare:
     """Accounts whose list was read completely with a degree, and the share of them with at least that degree.
 
@@ -369,8 +392,8 @@ class ReportData:
 
     `n_young` counts the videos that were younger than 10 days at their newest observation, so that their counts may be
     those of any time since publication. `observed_step` is the number of days that each item of `observed` covers: 1
-    or 7. Without `has_handles` the accounts have numbers (see handles.py). `handles_in_reasons` are the words of
-    reasons that are accounts of the study.
+    or 7. `first_yield` is the yield of the first complete observations of the days. Without `has_handles` the accounts
+    have numbers (see handles.py). `handles_in_reasons` are the words of reasons that are accounts of the study.
     """
 
     built_at: datetime
@@ -399,6 +422,8 @@ class ReportData:
     day_ages: DayAges
     observation_ages: Sequence[ObservationAges]
     comment_ages: CommentAges
+    first_yield: Yield | None
+    rounds: Sequence[ObservationRound]
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]
     observed: Sequence[DailyObservations]

@@ -87,6 +87,12 @@ def format_share(part: float, whole: float) -> str:
     return format_percent(part / whole) if whole else NO_VALUE
 
 
+def format_interval(interval: tuple[float, float]) -> str:
+    """Return `95 % confidence interval 71.4 % to 80 %` of two shares."""
+    low, high = map(format_percent, interval)
+    return f"95 % confidence interval {low} to {high}"
+
+
 def format_time(value: datetime | None) -> str:
     """Return `2026-02-03 10:00 UTC`."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else NO_VALUE

@@ -1,6 +1,6 @@
 """Removal of handles from the contents of a report: accounts get numbers, the same in every section.
 
-A report is shared and printed, and a handle identifies a person, so it has handles only if they are asked for.
+A report is shared and printed, and a handle identifies a person, so it has handles only if the user wants them.
 Not here: the sections that show accounts (see sections.py); pseudonyms of exports and studies (see export/ and study/).
 """
 

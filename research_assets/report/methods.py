@@ -23,6 +23,7 @@ from research_assets.report.formatting import (
     describe_query,
     format_day,
     format_day_and_time,
+    format_interval,
     format_minute,
     format_number,
     format_percent,
@@ -145,6 +146,11 @@ def _retrieval(data: ReportData) -> str:
     )
 
 
+def _ordinal_observation(number: int) -> str:
+    word = _ORDINALS[number].partition(" ")[0] if number in _ORDINALS else f"{number}th"
+    return f"{word} observation of their day"
+
+
 def _ordinal(number: int) -> str:
     return _ORDINALS.get(number, f"observation {number}")
 
@@ -213,9 +219,14 @@ def _yield(data: ReportData) -> str:
     return (
         f"{complete} At the first complete observation of each day, the API reported "
         f"{pluralize(days.first_offered, 'matching video')}, of which {format_number(days.first_kept)} "
-        f"({format_share(days.first_kept, days.first_offered)}) {was_were(days.first_kept)} returned and retained."
+        f"({format_share(days.first_kept, days.first_offered)}{_yield_interval(data)}) {was_were(days.first_kept)} "
+        "returned and retained."
         f"{withheld} The dataset comprised {total} from all observations."
     )
+
+
+def _yield_interval(data: ReportData) -> str:
+    return f"; {format_interval(data.first_yield.interval())}" if data.first_yield else ""
 
 
 def _attrition(data: ReportData) -> str:
@@ -229,7 +240,19 @@ def _attrition(data: ReportData) -> str:
         f"({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
         f"returned by the first complete observation of their day, and {format_number(n_gone)} "
         f"({format_share(n_gone, data.overall.videos)}) {was_were(n_gone)} not returned again by the newest one "
-        "(attrition)."
+        f"(attrition).{_survival(data)}"
+    )
+
+
+def _survival(data: ReportData) -> str:
+    """Return the estimated share of videos that the newest observations still returned."""
+    last = data.rounds[-1] if data.rounds else None
+    if not last or not last.survival or not (interval := last.survival.interval()):
+        return ""
+    return (
+        f" By the product-limit estimator over complete observations, {format_percent(last.survival.share)} "
+        f"({format_interval(interval)}; jackknife by creator) of the videos were still returned by the "
+        f"{_ordinal_observation(last.number)}, at a median age of {format_number(last.age)} days."
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 
+from research_assets.estimates.survival import clustered_survival
+from research_assets.estimates.yields import estimate_yield
 from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
     ApiChange,
@@ -29,6 +31,7 @@ from research_assets.report.data import (
     FollowList,
     MissingUnits,
     ObservationAges,
+    ObservationRound,
     ObservedAccounts,
     RankedItem,
     ReportData,
@@ -341,6 +344,31 @@ from marts.video_observations where study = $study and isfinite(age_days)
 group by observation_number order by observation_number
 """
 
+# The hits of a search that covered several days are divided among them in proportion, so such days are one search.
+FIRST_YIELD_SQL = """
+select sum(offered)::bigint, sum(kept)::bigint from marts.observation_rounds
+where study = $study and round_number = 1 group by capture, started_at order by min(day)
+"""
+
+ROUNDS_SQL = """
+select
+  round_number, count(*), median(age_days), sum(offered)::bigint, sum(kept)::bigint, sum(n_first_seen)::bigint,
+  sum(n_seen_again)::bigint, sum(n_reappeared)::bigint, sum(n_missed)::bigint
+from marts.observation_rounds where study = $study group by round_number order by round_number
+"""
+
+# The videos at risk in a round: known before it, and not lost in an earlier one.
+CREATOR_ROUNDS_SQL = """
+select
+  videos.username, rounds.round_number, count(*), count(*) filter (where videos.missed_at = rounds.started_at)
+from marts.videos as videos
+join marts.observation_rounds as rounds
+  on rounds.study = videos.study and rounds.day = videos.day and videos.first_seen_at < rounds.started_at
+  and (videos.missed_at is null or videos.missed_at >= rounds.started_at)
+where videos.study = $study
+group by videos.username, rounds.round_number
+"""
+
 # Lists of videos without comments need no request; their age says nothing about the time of a request.
 COMMENT_AGES_SQL = """
 select count(age), median(age), min(age), max(age) from (
@@ -458,6 +486,8 @@ class _Reader:
             day_ages=DayAges(*self._rows(DAY_AGES_SQL)[0]),
             observation_ages=[ObservationAges(*row) for row in self._rows(OBSERVATION_AGES_SQL)],
             comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
+            first_yield=estimate_yield(self._rows(FIRST_YIELD_SQL)),
+            rounds=self._rounds(),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],
             observed=[
@@ -473,6 +503,15 @@ class _Reader:
             withdrawn=[WithdrawnItems(*row) for row in self._rows(WITHDRAWN_SQL)],
             handles_in_reasons=frozenset(handle for (handle,) in self._rows(HANDLES_SQL, words=words)),
         )
+
+    def _rounds(self) -> list[ObservationRound]:
+        """Return the complete observations of the days by number, with the survival of videos by creator."""
+        rounds = self._rows(ROUNDS_SQL)
+        creators: dict[str, list[tuple[int, int]]] = {}
+        for username, number, at_risk, lost in self._rows(CREATOR_ROUNDS_SQL):
+            creators.setdefault(username, [(0, 0)] * len(rounds))[number - 1] = (at_risk, lost)
+        survival = clustered_survival(creators.values())
+        return [ObservationRound(*(*row, survival[row[0] - 1] if survival and row[0] > 1 else None)) for row in rounds]
 
     def _distribution(
         self,

@@ -19,6 +19,7 @@ from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
 from research_assets.report.queries import read_report_data
+from research_assets.report.rounds import rounds_section
 from research_assets.report.sections import (
     coverage_section,
     creators_section,
@@ -113,6 +114,7 @@ def report_sections(
     return [
         volume_section(data),
         observations_section(data),
+        rounds_section(data),
         coverage_section(data),
         quota_section(data, settings.caps),
         hashtags_section(data),

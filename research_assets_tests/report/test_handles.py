@@ -1,4 +1,4 @@
-"""A report contains no handle unless it is asked for: not in texts, tables, charts, reasons or the query."""
+"""A report contains no handle unless the user wants it: not in texts, tables, charts, reasons or the query."""
 
 import json
 import re
