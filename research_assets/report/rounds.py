@@ -5,8 +5,9 @@ Not here: the estimators (see estimates/), the attrition of the methods section 
 
 from math import sqrt
 
+from research_assets.estimates.survival import Survival
 from research_assets.planning.messages import pluralize
-from research_assets.report.data import ObservationRound, ReportData
+from research_assets.report.data import ReportData
 from research_assets.report.elements import ReportSection, ReportTable, number_columns
 from research_assets.report.formatting import (
     NO_VALUE,
@@ -17,12 +18,15 @@ from research_assets.report.formatting import (
     was_were,
 )
 
-_NOTE = (
+_COUNTS_NOTE = (
     "Reported and returned: rows of the API. First seen, seen again and missed: videos that were not observed before, "
     "that were, and that were observed before but not returned. Reappeared: seen again after the observation before "
-    "had missed them. At risk: known videos, without those that an earlier observation and all later ones missed. "
+    "had missed them."
+)
+_SURVIVAL_NOTE = (
+    "At risk: videos that were observed before, without those that an earlier observation and all later ones missed. "
     "Lost: at risk, and missed by this observation and all later ones. Survival: product of 1 - lost / at risk. The "
-    "interval and the second standard error are those of a jackknife by creator, the first one is Greenwood's, which "
+    "interval and the second standard error are those of a jackknife by creator; the first one is Greenwood's, which "
     "assumes that videos are independent."
 )
 
@@ -35,12 +39,26 @@ def rounds_section(data: ReportData) -> ReportSection:
     sentences = [text for text in (_yield_text(data), _survival_text(data), _reappeared_text(data)) if text]
     columns = number_columns(
         "observation", "days", "median age, days", "reported", "returned", "first seen", "seen again", "missed",
-        "reappeared", "at risk", "lost", "survival", "interval", "Greenwood", "jackknife"
+        "reappeared"
     )  # fmt: skip
-    table = ReportTable(
-        "Complete observations of days", columns, [_row(one) for one in data.rounds], is_collapsed=False, note=_NOTE
-    )
-    return ReportSection(name, title, sentences, [], [table])
+    rows = [
+        [
+            format_number(number)
+            for number in (
+                one.number, one.days, one.age, one.offered, one.kept, one.first_seen, one.seen_again, one.missed,
+                one.reappeared
+            )
+        ]
+        for one in data.rounds
+    ]  # fmt: skip
+    tables = [ReportTable("Complete observations of days", columns, rows, is_collapsed=False, note=_COUNTS_NOTE)]
+    if survival := [[format_number(one.number), *_cells(one.survival)] for one in data.rounds if one.survival]:
+        columns = number_columns(
+            "observation", "at risk", "lost", "survival", "interval, 95 %", "error (Greenwood)", "error (jackknife)"
+        )
+        table = ReportTable("Survival of videos", columns, survival, is_collapsed=False, note=_SURVIVAL_NOTE)
+        tables.append(table)
+    return ReportSection(name, title, sentences, [], tables)
 
 
 def _yield_text(data: ReportData) -> str:
@@ -84,20 +102,9 @@ def _reappeared_text(data: ReportData) -> str:
     )
 
 
-def _row(one: ObservationRound) -> list[str]:
-    cells = [
-        format_number(number)
-        for number in (
-            one.number, one.days, one.age, one.offered, one.kept, one.first_seen, one.seen_again, one.missed,
-            one.reappeared
-        )
-    ]  # fmt: skip
-    survival = one.survival
-    if not survival:
-        return cells + [NO_VALUE] * 6
+def _cells(survival: Survival) -> list[str]:
     interval = survival.interval()
     return [
-        *cells,
         format_number(survival.at_risk),
         format_number(survival.lost),
         format_percent(survival.share),

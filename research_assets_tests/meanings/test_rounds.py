@@ -123,6 +123,7 @@ def test_report_has_the_yield_and_the_survival_with_intervals(world: MovingWorld
             assert (one.survival.at_risk, one.survival.lost) == (at_risk, lost)
             assert abs(one.survival.share - share) < 1e-9
             assert (one.survival.jackknife or 0) > 0
-    [table] = section.tables
-    assert [row[0] for row in table.rows] == [str(number) for number in range(1, len(world.hits) + 1)]
+    counts, survival = section.tables
+    assert [row[0] for row in survival.rows] == [str(number) for number in range(2, len(world.hits) + 1)]
+    assert [row[0] for row in counts.rows] == [str(number) for number in range(1, len(world.hits) + 1)]
     assert f"an estimated {format_percent(share)} of the videos are still returned" in text

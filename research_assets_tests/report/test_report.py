@@ -100,7 +100,7 @@ def test_report_states_yield_and_survival(page: ParsedReport) -> None:
     # Three videos of the first day were known before its second observation, one of a creator with two was lost.
     assert "After 2 complete observations (median age 7.5 days) an estimated 66.7 % of the videos are still" in text
     assert "missed earlier videos 1 time; 0 videos were returned again" in text
-    assert page.tables["rounds"] == 1
+    assert page.tables["rounds"] == 2
 
 
 def test_report_states_what_was_verified_and_withdrawn(page: ParsedReport) -> None:
