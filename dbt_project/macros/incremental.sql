@@ -15,6 +15,15 @@
     select * from {{ relation }}{{ ' where ' ~ condition if is_incremental() }}
 {%- endmacro %}
 
+{# Study and day of the searches of which this build reads new attempts. #}
+{% macro searched_days() -%}
+    select study, partition_day from {{ ref('stg_research__coverage') }}
+    where entity = 'videos' and unit_kind = 'day' and state = 'complete'
+        and (study, ended_day) in (
+            select study, day from {{ source('raw', 'changed_days') }} where raw_table = 'coverage'
+        )
+{%- endmacro %}
+
 {# The incremental strategy that replaces days: on Spark its own one, whose partitions are days. Spark would keep the old
    rows of a changed day that has no new ones, so the build does not take over the partitions of changed days. #}
 {% macro replace_days() %}{{ return('insert_overwrite' if target.type == 'spark' else 'replace_days') }}{% endmacro %}

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from research_assets.assets.dbt_specs import is_mart
 from research_assets.assets.simulated import SIMULATED, simulated_kind, simulated_note
@@ -24,7 +25,7 @@ DESCRIPTION = """Report of the study as one HTML file, with the codebook of all 
 {simulated}The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators,
 engagement, comment threads, the follow graph, the age at observation, and a methods section for a paper. The codebook
 describes every column of the marts, with its source and its monthly fill rate. Both files work without a network and
-can be printed.
+can be printed. Accounts have numbers instead of handles, unless the run config sets `handles`.
 
 **File:** `{path}`. {opening}
 
@@ -34,6 +35,12 @@ can be printed.
 
 **Re-run:** replaces both files with the contents of the marts at that time."""
 """Description of the asset; placeholders are filled by `report_asset`."""
+
+
+class ReportConfig(dg.Config):
+    """Run configuration of a report."""
+
+    handles: bool = Field(False, description="Show the handles of accounts instead of numbers")
 
 
 def report_asset(
@@ -64,13 +71,15 @@ def report_asset(
         ),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
-    def report(context: dg.AssetExecutionContext, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
+    def report(
+        context: dg.AssetExecutionContext, config: ReportConfig, warehouse: PublishedWarehouse
+    ) -> dg.MaterializeResult[None]:
         """Write the report from the published marts."""
         from research_assets.report.write import write_report
         from research_assets.warehouse.reader import WarehouseReadError, is_simulated, read_marts
 
         try:
-            written = write_report(settings, study, now())
+            written = write_report(settings, study, now(), handles=config.handles)
             with warehouse.get_connection() as connection:
                 published = read_marts(connection)
         except WarehouseReadError as error:

@@ -13,6 +13,7 @@ PORT = 3001
 
 @click.command("report")
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option("--handles", is_flag=True, help="Show the handles of accounts. Default: numbers.")
 @click.option("--open", "show", is_flag=True, help="Open each report in the browser.")
 @click.option("--serve", is_flag=True, help="Serve the reports on this machine until Ctrl-C.")
 @click.option(
@@ -22,12 +23,12 @@ PORT = 3001
     show_default=True,
     help="Set the port of --serve; 0 selects one.",
 )
-def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> None:
+def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, port: int) -> None:
     """Write the HTML reports of the named studies from the current marts. Sends no request.
 
     Default: all studies. A report shows collected and missing data with charts, and contains the methods paragraph for
-    a paper. The codebook of the marts and the coverage board of each study are written next to the reports. None of
-    them needs a network connection.
+    a paper. Accounts have numbers in it unless --handles is given. The codebook of the marts and the coverage board of
+    each study are written next to the reports. None of them needs a network connection.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
@@ -42,8 +43,8 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     selected = _select_studies(load_studies(settings), studies)
     for study in selected:
         now = SystemClock().now()
-        written = write_report(settings, study, now)
-        record_command(settings, f"report {study.name}", now)
+        written = write_report(settings, study, now, handles=handles)
+        record_command(settings, f"report {'--handles ' if handles else ''}{study.name}", now)
         codebooks.add(written.codebook)
         click.echo(written.path)
         for chart, problem in written.problems.items():

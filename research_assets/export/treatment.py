@@ -42,7 +42,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day renamed_at created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
         "comment_count share_count favorites_count observed_age_days is_within_count_lag first_seen_at "
-        "last_seen_at last_verified_at n_observations",
+        "last_seen_at last_verified_at n_observations is_delivered missed_at n_rounds_missed",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username former_username",
@@ -55,9 +55,9 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.DROP: "label_json unknown_fields_json capture",
     },
     "video_observations": {
-        _T.KEEP: "study observed_at day observation_number age_days view_count view_count_change like_count "
-        "like_count_change comment_count comment_count_change share_count share_count_change favorites_count "
-        "favorites_count_change is_within_count_lag has_decreased is_implausible",
+        _T.KEEP: "study observed_at day observation_number previous_observed_at age_days view_count view_count_change "
+        "like_count like_count_change comment_count comment_count_change share_count share_count_change "
+        "favorites_count favorites_count_change is_within_count_lag has_decreased is_implausible",
         _T.VIDEO: "video_id",
         _T.DROP: "capture",
     },
@@ -106,6 +106,11 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
         _T.USER: "username",
         _T.USERS: "former_usernames",
+    },
+    "observation_rounds": {
+        _T.KEEP: "study day round_number started_at ended_at age_days offered kept n_returned n_first_seen "
+        "n_seen_again n_reappeared n_missed n_at_risk n_lost is_newest",
+        _T.DROP: "capture",
     },
     "study_days": {
         _T.KEEP: "study day state offered kept first_offered first_kept requests n_videos n_not_returned n_creators "

@@ -16,6 +16,7 @@ REQUIRED_MARTS = (
     "hashtags",
     "creators",
     "study_days",
+    "observation_rounds",
     "coverage",
     "quota_usage",
     "verification",

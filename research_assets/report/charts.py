@@ -32,8 +32,9 @@ from research_assets.report.drawing import (
     vega_time,
     with_theme,
 )
+from research_assets.report.fonts import fit_text
 from research_assets.report.formatting import format_number, format_percent, unit_label
-from research_assets.text import distinct_labels
+from research_assets.text import distinct_labels, short_label
 
 if TYPE_CHECKING:
     import altair as alt
@@ -80,7 +81,7 @@ def volume_chart(days: Sequence[StudyDay], markers: Sequence[ChangeMarker], step
     if bands:
         layers.append(
             alt.Chart(chart_data(bands))
-            .mark_rect(stroke="#c9c3b6", strokeWidth=0.6, clip=True)
+            .mark_rect(stroke=drawing.BAND_EDGE, strokeWidth=0.6, clip=True)
             .encode(
                 x=x,
                 x2="end:T",
@@ -134,7 +135,7 @@ def coverage_chart(units: Sequence[UnitGroup]) -> "alt.TopLevelMixin":
     for (entity, kind), together in groupby(units, key=lambda group: (group.entity, group.kind)):
         groups = sorted(together, key=lambda group: list(drawing.STATE_STYLES).index(group.state))
         total, begin = sum(group.units for group in groups), 0
-        label = f"{unit_label(entity, kind)} ({pluralize(total, kind)})"
+        label = f"{unit_label(entity, kind)} ({pluralize(total, 'unit')})"
         for group in groups:
             style, share, end = drawing.STATE_STYLES[group.state], group.units / total, begin + group.units
             rows.append(
@@ -145,7 +146,7 @@ def coverage_chart(units: Sequence[UnitGroup]) -> "alt.TopLevelMixin":
                     "middle": (begin + end) / 2 / total,
                     "state": style.label,
                     "n": format_number(group.units) if share >= 0.05 else "",
-                    "ink": "white" if group.state == "complete" else drawing.INK,
+                    "ink": drawing.WHITE if group.state == "complete" else drawing.INK,
                     "tip": f"{label}: {format_number(group.units)} {style.label}, {format_percent(share)}",
                 }
             )
@@ -169,7 +170,7 @@ def coverage_chart(units: Sequence[UnitGroup]) -> "alt.TopLevelMixin":
     halo = (
         base.mark_text(stroke="white", strokeWidth=3.5, fontWeight="bold")
         .encode(**position)
-        .transform_filter("datum.ink != 'white'")
+        .transform_filter(f"datum.ink != '{drawing.WHITE}'")
     )
     text = base.mark_text(fontWeight="bold").encode(**position, color=alt.Color("ink:N", scale=None, legend=None))
     return with_theme(alt.layer(bars, halo, text).properties(width=WIDTH - 210, height=alt.Step(26)))
@@ -313,23 +314,30 @@ _BAR_WIDTH = 310
 """Width of the bars of a ranking (pixels)."""
 _LABEL_WIDTH = 190
 """Maximum width of the labels of a ranking (pixels)."""
+_NUMBER_WIDTH = 25
+"""Width of the number behind equal names (pixels)."""
 
 
 def ranking_chart(rows: Sequence[RankedItem], axis_title: str, sign: str) -> "alt.TopLevelMixin":
     """Return hashtags or creators by number of videos, next to the median views of these videos.
 
-    `sign` precedes each name: `#` or `@`.
+    `sign` precedes each name: `#`, `@` or nothing. A name that could be wider than its place is cut.
     """
     import altair as alt
 
-    order = distinct_labels([sign + row.name for row in rows])
+    # Names can have the characters of any script, and the widths of those that the font lacks are not known.
+    names = [fit_text(short_label(sign + row.name), _LABEL_WIDTH - _NUMBER_WIDTH, drawing.TEXT_SIZE) for row in rows]
+    order = distinct_labels(names)
     values = [
         {
             "name": label,
             "videos": row.videos,
             "n": format_number(row.videos),
             "views": row.views_median,
-            "tip": f"{label}: {pluralize(row.videos, 'video')}, median {format_number(row.views_median)} views",
+            "tip": (
+                f"{short_label(sign + row.name)}: {pluralize(row.videos, 'video')}, median "
+                f"{format_number(row.views_median)} views"
+            ),
         }
         for label, row in zip(order, rows, strict=True)
     ]
@@ -411,10 +419,9 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         for one in part.bins
     ]
     if log:
-        if part.zeros:
-            rows.append(
-                {"low": low, "high": high, "n": part.zeros, "tip": f"0: {format_number(part.zeros)} {part.unit}"}
-            )
+        if part.weighted_zeros:
+            tip = f"0: {format_number(part.weighted_zeros)} {part.unit}"
+            rows.append({"low": low, "high": high, "n": part.weighted_zeros, "tip": tip})
         most = max([10.0, *(one.high for one in part.bins)])
         ticks = [0.42, *(10.0**power for power in range(12) if 10.0**power <= most)]
         scale = alt.Scale(type="log", domain=[0.25, most], nice=False)
@@ -434,7 +441,7 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         x2="high:Q",
         y=alt.Y(
             "n:Q",
-            title=part.unit,
+            title=f"{part.unit} (weighted)" if part.is_weighted else part.unit,
             scale=alt.Scale(domain=[0, top * 1.14]),
             axis=alt.Axis(tickCount=4, format=",d" if top < 100_000 else "~s", tickMinStep=1),
         ),

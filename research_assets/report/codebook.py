@@ -43,6 +43,7 @@ MART_ORDER = (
     "hashtag_pairs",
     "creators",
     "study_days",
+    "observation_rounds",
     "coverage",
     "rejected_rows",
     "quota_usage",
@@ -59,6 +60,7 @@ MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "hashtag_pairs": ("day", "published"),
     "creators": ("last_video_at", "published"),
     "study_days": ("day", "published"),
+    "observation_rounds": ("day", "published"),
     "users": ("last_seen_at", "observed"),
     "user_observations": ("day", "observed"),
     "follows": ("last_seen_at", "observed"),
@@ -341,12 +343,25 @@ class _MonthScale:
 
 
 def fill_css() -> str:
-    """Return the CSS of all pictures."""
+    """Return the CSS of all pictures, in both colour schemes."""
+    dark = _picture_colours(*(drawing.DARK_COLOURS[colour] for colour in _COLOURS))
     return (
-        f".months path {{ fill: {drawing.BLUE}; }} .months .frame {{ fill: {drawing.GRID}; }} "
-        f".months .jump {{ fill: {drawing.RED}; stroke: {drawing.INK}; stroke-width: .6; }} "
-        f".months .change {{ fill: none; stroke: {drawing.INK}; stroke-width: 1.1; stroke-dasharray: 3 2; }} "
-        f".months text {{ font: 11px {drawing.FONT}; fill: {drawing.SOFT}; }}"
+        f"{_picture_colours(*_COLOURS)} .months .jump {{ stroke-width: .6; }} "
+        ".months .change { stroke-width: 1.1; stroke-dasharray: 3 2; } "
+        f".months text {{ font: {drawing.TEXT_SIZE - 1}px var(--sans); }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ {dark} }}\n"
+    )
+
+
+_COLOURS = (drawing.BLUE, drawing.GRID, drawing.INK, drawing.SOFT)
+"""Colours of bars, frames, lines and texts of a picture."""
+
+
+def _picture_colours(bar: str, frame: str, line: str, text: str) -> str:
+    return (
+        f".months path {{ fill: {bar}; }} .months .frame {{ fill: {frame}; }} "
+        f".months .jump {{ fill: {drawing.RED}; stroke: {line}; }} .months .change {{ fill: none; stroke: {line}; }} "
+        f".months text {{ fill: {text}; }}"
     )
 
 

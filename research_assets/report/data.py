@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from research_assets.estimates.survival import Survival
+from research_assets.estimates.yields import Yield
+
 
 @dataclass(frozen=True, slots=True)
 class StudyTotals:
@@ -170,11 +173,11 @@ class RankedItem:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Number of values from `low` up to, but not including, `high`."""
+    """Number of values, or sum of their sampling weights, from `low` up to, but not including, `high`."""
 
     low: float
     high: float
-    number: int
+    number: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,8 @@ class Distribution:
     """Distribution of a count over `number` videos or comments.
 
     On a log scale `zeros` are counted apart from the bins. `absent` is the number of rows without a value. `mean` is
-    that of all values, including zeros.
+    that of all values, including zeros. If the rows are a sample, the bins and `weighted_zeros` are estimates for all;
+    the other numbers are those of the sample.
     """
 
     name: str
@@ -196,6 +200,8 @@ class Distribution:
     upper_quartile: float | None
     maximum: float | None
     mean: float | None
+    weighted_zeros: float
+    is_weighted: bool = False
 
     @property
     def values(self) -> int:
@@ -232,6 +238,26 @@ class CommentAges:
     median: float | None
     youngest: float | None
     oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationRound:
+    """The n-th complete observations of the days that have one: sums over these days, and their median age (days).
+
+    The counts are those of the mart `observation_rounds`. `survival` is the estimate for all videos that were known
+    before a later observation; None at the first one.
+    """
+
+    number: int
+    days: int
+    age: float
+    offered: int
+    kept: int
+    first_seen: int
+    seen_again: int
+    reappeared: int
+    missed: int
+    survival: Survival | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,13 +326,22 @@ class ApiChange:
 
 @dataclass(frozen=True, slots=True)
 class SampledComments:
-    """Comments and replies of the `sampled` of all `videos`, and the estimate for all with its standard error."""
+    """Comments and replies of the `sampled` of all `videos`, and estimates for all with their standard errors.
 
+    `drawn` counts the videos of the sample, also those without a complete list. `estimate` is the total number of
+    comments and replies, `mean` their number per video, `share` the share of videos with at least one.
+    """
+
+    drawn: int
     sampled: int
     videos: int
     comments: int
     estimate: float | None
     standard_error: float | None
+    mean: float | None
+    mean_error: float | None
+    share: float | None
+    share_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +392,8 @@ class ReportData:
 
     `n_young` counts the videos that were younger than 10 days at their newest observation, so that their counts may be
     those of any time since publication. `observed_step` is the number of days that each item of `observed` covers: 1
-    or 7.
+    or 7. `first_yield` is the yield of the first complete observations of the days. Without `has_handles` the accounts
+    have numbers (see handles.py). `handles_in_reasons` are the words of reasons that are accounts of the study.
     """
 
     built_at: datetime
@@ -386,6 +422,8 @@ class ReportData:
     day_ages: DayAges
     observation_ages: Sequence[ObservationAges]
     comment_ages: CommentAges
+    first_yield: Yield | None
+    rounds: Sequence[ObservationRound]
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]
     observed: Sequence[DailyObservations]
@@ -396,6 +434,8 @@ class ReportData:
     column_fill: Sequence[ColumnFill]
     verified: Sequence[VerifiedItems]
     withdrawn: Sequence[WithdrawnItems]
+    handles_in_reasons: frozenset[str]
+    has_handles: bool = True
 
     def api_changes_of(self, date_basis: str) -> list[ApiChange]:
         """Return the API changes of one date basis, `published` or `observed`."""

@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from research_assets.report.data import ApiChange
+from research_assets.report.fonts import FALLBACK, FOLDER, text_width
 from research_assets.report.formatting import change_period
 from research_assets.text import chart_value
 from research_assets.units.coverage import state_label
@@ -26,15 +28,44 @@ if TYPE_CHECKING:
 INK = "#1d2329"
 SOFT = "#5b6670"
 GRID = "#e3e7ea"
-BAND = "#f3f1ec"
 BLUE = "#0072b2"
 SKY = "#56b4e9"
 ORANGE = "#e69f00"
 RED = "#d55e00"
-FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+WHITE = "#fff"
+"""White in both colour schemes. The background of a chart has the name `white`, which the dark scheme replaces."""
+
+BAND_EDGE = "#c9c3b6"
+DARK_PAPER = "#15191d"
+
+DARK_COLOURS: dict[str, str] = {
+    "white": DARK_PAPER,
+    INK: "#e4e8eb",
+    SOFT: "#a4afb8",
+    GRID: "#363e45",
+    BLUE: "#2478b4",
+    BAND_EDGE: "#66717a",
+    "#8a939b": "#66717a",
+    "#c9ced3": "#4a535b",
+    "#d3ecfa": "#16384c",
+    "#ffffff": DARK_PAPER,
+    "#fdf0cf": "#4a3a0d",
+    "#f3c9ad": "#5a2c12",
+    "#f1eee7": "#2c3137",
+    "#b8bfc5": "#66717a",
+    "#b67c00": "#e6bd4a",
+    "#a84300": "#e57a3c",
+}
+"""Colours of the dark colour scheme in place of those that are drawn; other colours are the same in both."""
+
+_DARK_PATTERNS = {BLUE: SKY}
+"""Line colours of patterns that differ from the fill of the same colour in the dark colour scheme."""
 
 WIDTH = 700
 """Width of a chart (pixels)."""
+
+TEXT_SIZE = 12
+"""Size of labels (pixels)."""
 
 MIN_DAYS = 14
 """Minimum number of days on a time axis, so that a single day is drawn as a bar of normal width."""
@@ -84,6 +115,19 @@ OUTCOME_STATES: dict[str, str] = {
 """Labels of request outcomes, with the state whose style they share."""
 
 
+def dark_css() -> str:
+    """Return the CSS that gives charts the dark colour scheme. A style of the page takes precedence over an attribute.
+
+    Paper is white, so a printed page has the colours that are drawn.
+    """
+    rules = [
+        f'.chart [{attribute}="{light}"] {{ {attribute}: {dark}; }}'
+        for attribute, colours in (("fill", DARK_COLOURS), ("stroke", DARK_COLOURS | _DARK_PATTERNS))
+        for light, dark in colours.items()
+    ]
+    return "\n".join(["@media screen and (prefers-color-scheme: dark) {", *rules, "}\n"])
+
+
 def key_colour(name: str) -> str:
     """Return the fill of a state while Vega draws it.
 
@@ -122,30 +166,30 @@ def chart_data(rows: Sequence[Mapping[str, Any]]) -> "alt.Data":
 
 def with_theme(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
     """Return the chart with the theme that all charts share."""
-    text = {"labelFont": FONT, "titleFont": FONT, "labelColor": INK, "titleColor": SOFT}
+    text = {"labelFont": FALLBACK, "titleFont": FALLBACK, "labelColor": INK, "titleColor": SOFT}
     axis = {"gridColor": GRID, "domainColor": SOFT, "tickColor": SOFT, "titleFontWeight": "normal"}
     config: dict[str, Any] = {
-        "font": FONT,
+        "font": FALLBACK,
         "view": {"stroke": None},
-        "axis": text | axis | {"labelFontSize": 12, "titleFontSize": 12, "labelOverlap": True},
+        "axis": text | axis | {"labelFontSize": TEXT_SIZE, "titleFontSize": TEXT_SIZE, "labelOverlap": True},
         "legend": text
         | {
             "title": None,
             "orient": "top",
-            "labelFontSize": 12,
+            "labelFontSize": TEXT_SIZE,
             "symbolStrokeWidth": 0.6,
             "symbolSize": 130,
             "labelLimit": 260,
         },
         "title": {
-            "font": FONT,
+            "font": FALLBACK,
             "fontSize": 13,
             "anchor": "start",
             "frame": "group",
             "color": INK,
             "fontWeight": "bold",
         },
-        "text": {"font": FONT, "fontSize": 12, "color": INK},
+        "text": {"font": FALLBACK, "fontSize": TEXT_SIZE, "color": INK},
         "background": "white",
     }
     configured: alt.TopLevelMixin = chart.configure(**config)
@@ -178,11 +222,8 @@ def time_axis(first: date, last: date) -> "alt.X":
     )
 
 
-START_MARK, END_MARK = "\N{BLACK RIGHT-POINTING POINTER}", "\N{BLACK LEFT-POINTING POINTER}"
+START_MARK, END_MARK = "\N{BLACK RIGHT-POINTING TRIANGLE}", "\N{BLACK LEFT-POINTING TRIANGLE}"
 """Marks next to the number of an API change: the side of the line on which the change is in force."""
-
-_CHARACTER = 7.5
-"""Maximum width of a character of a label (pixels)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +301,7 @@ def _group_markers(markers: Sequence[ChangeMarker], days_per_pixel: float) -> li
     groups: list[list[ChangeMarker]] = []
     for marker in markers:
         if groups:
-            label_days = (len(_marker_label(groups[-1])) + 1) * _CHARACTER * days_per_pixel
+            label_days = text_width(_marker_label(groups[-1]) + "  ", TEXT_SIZE, 700) * days_per_pixel
             if (marker.day - groups[-1][0].day).days < label_days:
                 groups[-1].append(marker)
                 continue
@@ -280,8 +321,7 @@ def to_svg(chart: "alt.TopLevelMixin", name: str, alternative_text: str) -> str:
     `name` makes the ids in it unique on the page. Screen readers read `alternative_text`. The chart library can end the
     process, so only the process of drawing_process.py calls this function.
     """
-    import vl_convert
-
+    vl_convert = _chart_library()
     svg: str = vl_convert.vegalite_to_svg(chart_value(chart.to_dict()))
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
@@ -302,10 +342,18 @@ def to_svg(chart: "alt.TopLevelMixin", name: str, alternative_text: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def to_png(svg_text: str) -> bytes:
-    """Return an SVG of `to_svg` as PNG, at 1.5 times its size if that stays below `MAX_PNG_BYTES`."""
+@cache
+def _chart_library() -> Any:
+    """Return the chart library, which lays out texts with the font of the pages."""
     import vl_convert
 
+    vl_convert.register_font_directory(str(FOLDER))
+    return vl_convert
+
+
+def to_png(svg_text: str) -> bytes:
+    """Return an SVG of `to_svg` as PNG, at 1.5 times its size if that stays below `MAX_PNG_BYTES`."""
+    vl_convert = _chart_library()
     png = b""
     for scale in (1.5, 1.0):
         png = _recompress(vl_convert.svg_to_png(svg_text, scale=scale))

@@ -34,6 +34,27 @@ def unit_label(entity: str, kind: str) -> str:
     return UNIT_LABELS.get((entity, kind), f"{entity.replace('_', ' ').capitalize()} by {kind}")
 
 
+_UNIT_NOUNS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("videos", "day"): ("day of the search", "days of the search"),
+    ("comments", "video"): ("list of comments", "lists of comments"),
+    ("comments", "comment"): ("list of replies", "lists of replies"),
+    ("comments", "day"): ("day without a started list of comments", "days without a started list of comments"),
+    ("users", "account"): ("profile", "profiles"),
+    ("users", "day"): ("period without a started profile", "periods without a started profile"),
+    ("followers", "account"): ("follower list", "follower lists"),
+    ("following", "account"): ("list of followed accounts", "lists of followed accounts"),
+    ("liked_videos", "account"): ("list of likes", "lists of likes"),
+    ("reposted_videos", "account"): ("list of reposts", "lists of reposts"),
+    ("pinned_videos", "account"): ("list of pinned videos", "lists of pinned videos"),
+}
+
+
+def unit_nouns(entity: str, kind: str) -> tuple[str, str]:
+    """Return the singular and the plural of a kind of unit within a sentence."""
+    name = entity.replace("_", " ")
+    return _UNIT_NOUNS.get((entity, kind), (f"unit of {name} by {kind}", f"units of {name} by {kind}"))
+
+
 def format_number(value: float | None) -> str:
     """Return `1,234`, `0.5`, `12.3` or `under 0.1`; a dash without a value or for one that is not finite."""
     if value is None or not isfinite(value):
@@ -64,6 +85,12 @@ def format_percent(share: float | None) -> str:
 def format_share(part: float, whole: float) -> str:
     """Return a share in percent; a dash if the denominator is 0."""
     return format_percent(part / whole) if whole else NO_VALUE
+
+
+def format_interval(interval: tuple[float, float]) -> str:
+    """Return `95 % confidence interval 71.4 % to 80 %` of two shares."""
+    low, high = map(format_percent, interval)
+    return f"95 % confidence interval {low} to {high}"
 
 
 def format_time(value: datetime | None) -> str:

@@ -23,11 +23,13 @@ from research_assets.report.formatting import (
     describe_query,
     format_day,
     format_day_and_time,
+    format_interval,
     format_minute,
     format_number,
     format_percent,
     format_share,
     join_words,
+    unit_nouns,
     was_were,
 )
 from research_assets.study.spec import QueryGroups, StudySpec
@@ -62,14 +64,7 @@ _MISSING_LABELS = {
 }
 """Why a unit is missing, by its state, in the terms of a paper."""
 
-_LIST_NOUNS = {
-    "followers": ("follower list", "follower lists"),
-    "following": ("list of followed accounts", "lists of followed accounts"),
-    "liked_videos": ("list of likes", "lists of likes"),
-    "reposted_videos": ("list of reposts", "lists of reposts"),
-    "pinned_videos": ("list of pinned videos", "lists of pinned videos"),
-}
-_SAMPLED_NOUNS = {"comments": ("list of comments", "lists of comments")}
+_LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
 
 
 def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
@@ -151,6 +146,11 @@ def _retrieval(data: ReportData) -> str:
     )
 
 
+def _ordinal_observation(number: int) -> str:
+    word = _ORDINALS[number].partition(" ")[0] if number in _ORDINALS else f"{number}th"
+    return f"{word} observation of their day"
+
+
 def _ordinal(number: int) -> str:
     return _ORDINALS.get(number, f"observation {number}")
 
@@ -219,9 +219,14 @@ def _yield(data: ReportData) -> str:
     return (
         f"{complete} At the first complete observation of each day, the API reported "
         f"{pluralize(days.first_offered, 'matching video')}, of which {format_number(days.first_kept)} "
-        f"({format_share(days.first_kept, days.first_offered)}) {was_were(days.first_kept)} returned and retained."
+        f"({format_share(days.first_kept, days.first_offered)}{_yield_interval(data)}) {was_were(days.first_kept)} "
+        "returned and retained."
         f"{withheld} The dataset comprised {total} from all observations."
     )
+
+
+def _yield_interval(data: ReportData) -> str:
+    return f"; {format_interval(data.first_yield.interval())}" if data.first_yield else ""
 
 
 def _attrition(data: ReportData) -> str:
@@ -235,7 +240,19 @@ def _attrition(data: ReportData) -> str:
         f"({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
         f"returned by the first complete observation of their day, and {format_number(n_gone)} "
         f"({format_share(n_gone, data.overall.videos)}) {was_were(n_gone)} not returned again by the newest one "
-        "(attrition)."
+        f"(attrition).{_survival(data)}"
+    )
+
+
+def _survival(data: ReportData) -> str:
+    """Return the estimated share of videos that the newest observations still returned."""
+    last = data.rounds[-1] if data.rounds else None
+    if not last or not last.survival or not (interval := last.survival.interval()):
+        return ""
+    return (
+        f" By the product-limit estimator over complete observations, {format_percent(last.survival.share)} "
+        f"({format_interval(interval)}; jackknife by creator) of the videos were still returned by the "
+        f"{_ordinal_observation(last.number)}, at a median age of {format_number(last.age)} days."
     )
 
 
@@ -337,10 +354,10 @@ def _accounts(data: ReportData, study: StudySpec) -> str:
     if study.panel:
         panel = f"a panel of {pluralize(len(study.panel), 'account')}"
         lists = [
-            f"{format_number(one.observed)} of {pluralize(one.accounts, *_LIST_NOUNS[one.entity])} "
+            f"{format_number(one.observed)} of {pluralize(one.accounts, *unit_nouns(one.entity, 'account'))} "
             f"({pluralize(one.waves, 'wave')}; {pluralize(combine_units(data, one.entity).kept, 'row')} in all waves)"
             for one in data.accounts
-            if one.entity in _LIST_NOUNS
+            if one.entity in _LISTS
         ]
         sentences.append(
             f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete at "
@@ -410,7 +427,7 @@ def _missing_reason(data: ReportData, one: DistinctMissing) -> str:
         else ""
     )
     label = _MISSING_LABELS.get(one.state, one.state)
-    return f"{format_number(one.units)} {label} ({one.reason.rstrip('.')}{stake})"
+    return f"{pluralize(one.units, *unit_nouns(one.entity, one.kind))} {label} ({one.reason.rstrip('.')}{stake})"
 
 
 def _sampling(data: ReportData, study: StudySpec) -> str:
@@ -423,7 +440,7 @@ def _sampling(data: ReportData, study: StudySpec) -> str:
         )
     sampled = []
     for group in data.sampled:
-        nouns = _SAMPLED_NOUNS.get(group.entity, (f"unit of {group.entity}", f"units of {group.entity}"))
+        nouns = unit_nouns(group.entity, "video" if group.entity == "comments" else "unit")
         weight = format_number(round(1 / group.inclusion_probability, 2))
         sampled.append(
             f"{pluralize(group.units, *nouns)} {was_were(group.units)} sampled with inclusion probability "

@@ -16,6 +16,7 @@ from research_assets.report import drawing
 from research_assets.report.data import ReportData
 from research_assets.report.drawing_process import Picture
 from research_assets.report.elements import ReportSection
+from research_assets.report.fonts import font_css
 from research_assets.report.formatting import (
     describe_query,
     format_day,
@@ -51,6 +52,7 @@ def render_report(
     """
     return render_template(
         "page.html",
+        drawing.dark_css(),
         study=study.name,
         heading=study.heading,
         simulated=origin == "sandbox",
@@ -67,7 +69,7 @@ def render_report(
 
 
 def render_template(template: str, style: str = "", **values: Any) -> str:
-    """Return the HTML of a template. `style` is CSS after that of page.css."""
+    """Return the HTML of a template. `style` is CSS after that of the font and of page.css."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -82,7 +84,7 @@ def render_template(template: str, style: str = "", **values: Any) -> str:
     )
     environment.filters |= {"code": _mark_code, "breakable": _mark_breaks}
     css = (TEMPLATE_FOLDER / "page.css").read_text(encoding="utf-8")
-    shared: Mapping[str, Any] = {"style": Markup(css + style), "markup": Markup}
+    shared: Mapping[str, Any] = {"style": Markup(font_css() + css + style), "markup": Markup}
     return environment.get_template(template).render(**shared, **values)
 
 
@@ -132,7 +134,8 @@ def _totals(data: ReportData) -> list[tuple[str, str]]:
     values = {
         "videos": overall.videos,
         "creators": overall.creators,
-        "comments": overall.comments + overall.replies,
+        "comments (sample)" if data.sampled_comments.estimate is not None else "comments": overall.comments
+        + overall.replies,
         "profiles": overall.profiles,
         "follow relations": overall.follows,
         "likes, reposts, pins": overall.engagements,

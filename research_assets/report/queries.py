@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 
+from research_assets.estimates.survival import clustered_survival
+from research_assets.estimates.yields import estimate_yield
 from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
     ApiChange,
@@ -29,6 +31,7 @@ from research_assets.report.data import (
     FollowList,
     MissingUnits,
     ObservationAges,
+    ObservationRound,
     ObservedAccounts,
     RankedItem,
     ReportData,
@@ -41,6 +44,7 @@ from research_assets.report.data import (
     WithdrawnItems,
 )
 from research_assets.report.drawing import MAX_DAYS
+from research_assets.report.handles import words_of
 from research_assets.settings import Settings
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.warehouse.reader import (
@@ -104,6 +108,11 @@ from (
 )
 group by entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
 order by entity, unit_kind, state, count(*) desc
+"""
+
+HANDLES_SQL = """
+select distinct lower(unit) from marts.coverage
+where study = $study and unit_kind = 'account' and lower(unit) in (select unnest($words::varchar[]))
 """
 
 CANARIES_SQL = """
@@ -205,26 +214,27 @@ QUARTILES_SQL = """
 select
   count(*), count(*) filter (where x is null), count(*) filter (where x = 0),
   quantile_cont(x, 0.25)::double, median(x)::double, quantile_cont(x, 0.75)::double, min(x)::double, max(x)::double,
-  avg(x)::double
+  avg(x)::double, coalesce(sum({weight}) filter (where x = 0), 0)::double
 from ({relation})
 """
 
 # Bins of equal ratio. With other ones, such as 1, 2, 5, 10, an even distribution would look like a saw. Powers of two
 # also contain whole numbers in proportion to their width.
 LOG_BINS_SQL = """
-select low, 2 * low, count(*)
-from (select 2.0::double ** floor(log2(x)) as low from ({relation}) where x > 0)
-group by all order by low
+select low, 2 * low, coalesce(sum({weight}), 0)::double
+from (select *, 2.0::double ** floor(log2(x)) as low from ({relation}) where x > 0)
+group by low order by low
 """
 
 EQUAL_BINS_SQL = """
 select floor(x / $width) * $width as low, count(*) from ({relation}) where x is not null group by all order by low
 """
 
+# The weight is null for a video that is no random one.
 COMMENTS_PER_VIDEO_SQL = """
-select coalesce(n_comments, 0) as x
+select coalesce(n_comments, 0) as x, 1 / inclusion_probability as weight
 from (
-  select try_cast(unit as bigint) as video_id from marts.coverage
+  select try_cast(unit as bigint) as video_id, inclusion_probability from marts.coverage
   where study = $study and entity = 'comments' and unit_kind = 'video' and state = 'complete'
 ) as lists
 left join (
@@ -233,7 +243,7 @@ left join (
 """
 
 REPLIES_PER_COMMENT_SQL = """
-select coalesce(n_replies, 0) as x
+select coalesce(n_replies, 0) as x, top.sampling_weight as weight
 from marts.comments as top
 left join (
   select thread_root_id, count(*) as n_replies from marts.comments
@@ -258,21 +268,30 @@ select
 from degrees group by direction, degree order by direction, degree
 """
 
-# The estimator of Horvitz and Thompson for a Poisson sample: each video is drawn by itself.
+# The estimators of Horvitz and Thompson (total) and of Hájek (mean and share, by linearization) for a Poisson sample:
+# each video is drawn by itself.
 SAMPLED_COMMENTS_SQL = """
-with sampled as (
-  select coverage.inclusion_probability as pi, count(comments.comment_id) as y
-  from marts.coverage as coverage
-  left join marts.comments as comments
-    on comments.study = coverage.study and comments.video_id = try_cast(coverage.unit as bigint)
-  where coverage.study = $study and coverage.entity = 'comments' and coverage.unit_kind = 'video'
-    and coverage.state = 'complete' and coverage.selection = 'sample'
-  group by coverage.unit, coverage.inclusion_probability
-)
+with drawn as (
+  select unit, state, inclusion_probability as pi from marts.coverage
+  where study = $study and entity = 'comments' and unit_kind = 'video' and selection = 'sample'
+),
+
+sampled as (
+  select pi, count(comments.comment_id) as y, least(1, count(comments.comment_id)) as has_any
+  from drawn
+  left join marts.comments as comments on comments.study = $study and comments.video_id = try_cast(drawn.unit as bigint)
+  where drawn.state = 'complete'
+  group by drawn.unit, pi
+),
+
+means as (select sum(y / pi) / sum(1 / pi) as mean, sum(has_any / pi) / sum(1 / pi) as share from sampled)
+
 select
-  count(*), (select count(*) from marts.videos where study = $study), coalesce(sum(y), 0)::bigint,
-  sum(y / pi), sqrt(sum((1 - pi) * y * y / (pi * pi)))
-from sampled
+  (select count(*) from drawn), count(*), (select count(*) from marts.videos where study = $study),
+  coalesce(sum(y), 0)::bigint, sum(y / pi), sqrt(sum((1 - pi) * y * y / (pi * pi))),
+  any_value(mean), sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi),
+  any_value(share), sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi)
+from sampled cross join means
 """
 
 FOLLOW_LISTS_SQL = """
@@ -323,6 +342,31 @@ OBSERVATION_AGES_SQL = """
 select observation_number, count(*), median(age_days), min(age_days), max(age_days)
 from marts.video_observations where study = $study and isfinite(age_days)
 group by observation_number order by observation_number
+"""
+
+# The hits of a search that covered several days are divided among them in proportion, so such days are one search.
+FIRST_YIELD_SQL = """
+select sum(offered)::bigint, sum(kept)::bigint from marts.observation_rounds
+where study = $study and round_number = 1 group by capture, started_at order by min(day)
+"""
+
+ROUNDS_SQL = """
+select
+  round_number, count(*), median(age_days), sum(offered)::bigint, sum(kept)::bigint, sum(n_first_seen)::bigint,
+  sum(n_seen_again)::bigint, sum(n_reappeared)::bigint, sum(n_missed)::bigint
+from marts.observation_rounds where study = $study group by round_number order by round_number
+"""
+
+# The videos at risk in a round: known before it, and not lost in an earlier one.
+CREATOR_ROUNDS_SQL = """
+select
+  videos.username, rounds.round_number, count(*), count(*) filter (where videos.missed_at = rounds.started_at)
+from marts.videos as videos
+join marts.observation_rounds as rounds
+  on rounds.study = videos.study and rounds.day = videos.day and videos.first_seen_at < rounds.started_at
+  and (videos.missed_at is null or videos.missed_at >= rounds.started_at)
+where videos.study = $study
+group by videos.username, rounds.round_number
 """
 
 # Lists of videos without comments need no request; their age says nothing about the time of a request.
@@ -399,16 +443,21 @@ class _Reader:
         [observed_range] = self._rows(OBSERVED_RANGE_SQL)
         first, last = observed_range
         weekly = first is not None and (last - first).days > MAX_DAYS
+        gaps = [MissingUnits(*row) for row in self._rows(MISSING_UNITS_SQL)]
+        missing = [DistinctMissing(*row) for row in self._rows(DISTINCT_MISSING_SQL)]
+        words = words_of([*(one.reason for one in gaps), *(one.reason for one in missing)])
+        sampled_comments = SampledComments(*self._rows(SAMPLED_COMMENTS_SQL)[0])
+        weighted = sampled_comments.estimate is not None
         return ReportData(
             built_at=built,
             overall=StudyTotals(*self._rows(TOTALS_SQL)[0]),
             days=days,
             units=units,
-            gaps=[MissingUnits(*row) for row in self._rows(MISSING_UNITS_SQL)],
+            gaps=gaps,
             canaries=[CanaryCheck(*row) for row in self._rows(CANARIES_SQL)],
             excess=ExcessRows(*self._rows(EXCESS_SQL)[0]),
             n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
-            missing=[DistinctMissing(*row) for row in self._rows(DISTINCT_MISSING_SQL)],
+            missing=missing,
             accounts=[ObservedAccounts(*row) for row in self._rows(OBSERVED_ACCOUNTS_SQL)],
             daily_requests=[DailyRequests(*row) for row in self._rows(DAILY_REQUESTS_SQL)],
             endpoints=[EndpointRequests(*row) for row in self._rows(ENDPOINTS_SQL)],
@@ -423,8 +472,8 @@ class _Reader:
                 for name in ("Views", "Likes", "Comments", "Shares")
             ],
             threads=[
-                self._distribution("Comments per video", COMMENTS_PER_VIDEO_SQL, "videos"),
-                self._distribution("Replies per comment", REPLIES_PER_COMMENT_SQL, "comments"),
+                self._distribution("Comments per video", COMMENTS_PER_VIDEO_SQL, "videos", weighted=weighted),
+                self._distribution("Replies per comment", REPLIES_PER_COMMENT_SQL, "comments", weighted=weighted),
             ],
             depths=[(depth, number) for depth, number in self._rows(DEPTHS_SQL)],
             degrees=[DegreeShare(*row) for row in self._rows(DEGREES_SQL)],
@@ -437,6 +486,8 @@ class _Reader:
             day_ages=DayAges(*self._rows(DAY_AGES_SQL)[0]),
             observation_ages=[ObservationAges(*row) for row in self._rows(OBSERVATION_AGES_SQL)],
             comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
+            first_yield=estimate_yield(self._rows(FIRST_YIELD_SQL)),
+            rounds=self._rounds(),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],
             observed=[
@@ -445,22 +496,41 @@ class _Reader:
             ],
             observed_step=7 if weekly else 1,
             api_changes=self._api_changes(days, units, observed_range),
-            sampled_comments=SampledComments(*self._rows(SAMPLED_COMMENTS_SQL)[0]),
+            sampled_comments=sampled_comments,
             sampled=[SampledUnits(*row) for row in self._rows(SAMPLED_SQL)],
             column_fill=self._column_fill(),
             verified=[VerifiedItems(*row) for row in self._rows(VERIFIED_SQL)],
             withdrawn=[WithdrawnItems(*row) for row in self._rows(WITHDRAWN_SQL)],
+            handles_in_reasons=frozenset(handle for (handle,) in self._rows(HANDLES_SQL, words=words)),
         )
 
+    def _rounds(self) -> list[ObservationRound]:
+        """Return the complete observations of the days by number, with the survival of videos by creator."""
+        rounds = self._rows(ROUNDS_SQL)
+        creators: dict[str, list[tuple[int, int]]] = {}
+        for username, number, at_risk, lost in self._rows(CREATOR_ROUNDS_SQL):
+            creators.setdefault(username, [(0, 0)] * len(rounds))[number - 1] = (at_risk, lost)
+        survival = clustered_survival(creators.values())
+        return [ObservationRound(*(*row, survival[row[0] - 1] if survival and row[0] > 1 else None)) for row in rounds]
+
     def _distribution(
-        self, name: str, relation: str, unit: str = "videos", *, linear: bool = False, **more: Any
+        self,
+        name: str,
+        relation: str,
+        unit: str = "videos",
+        *,
+        linear: bool = False,
+        weighted: bool = False,
+        **more: Any,
     ) -> Distribution:
         """Return the distribution of column `x` of a query, in bins from 1, 2, 4, 8, 16 … or of equal width.
 
-        NaN and infinity, which a damaged time or count could cause, are missing values.
+        NaN and infinity, which a damaged time or count could cause, are missing values. With `weighted` the query has
+        a column `weight`.
         """
-        relation = f"select case when isfinite(x::double) then x end as x from ({relation})"
-        [counts] = self._rows(QUARTILES_SQL.format(relation=relation), **more)
+        weight = "weight" if weighted else "1"
+        relation = f"select case when isfinite(x::double) then x end as x, {weight} as weight from ({relation})"
+        [counts] = self._rows(QUARTILES_SQL.format(relation=relation, weight=weight), **more)
         if linear:
             least, most = counts[6], counts[7]
             width = _bin_width((most or 0) - (least or 0))
@@ -468,9 +538,11 @@ class _Reader:
             bins = [Bin(low, low + width, number) for low, number in grouped]
             counts = (counts[0], counts[1], 0, *counts[3:])
         else:
-            bins = [Bin(*row) for row in self._rows(LOG_BINS_SQL.format(relation=relation), **more)]
-        number, absent, zeros, quartile, median, upper, _, most, mean = counts
-        return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most, mean)
+            bins = [Bin(*row) for row in self._rows(LOG_BINS_SQL.format(relation=relation, weight=weight), **more)]
+        number, absent, zeros, quartile, median, upper, _, most, mean, weighted_zeros = counts
+        return Distribution(
+            name, unit, number, absent, zeros, bins, quartile, median, upper, most, mean, weighted_zeros, weighted
+        )
 
     def _column_fill(self) -> list[ColumnFill]:
         """Return the columns of the mart `videos` with the number of the study's videos that have a value."""

@@ -12,7 +12,15 @@ from functools import partial
 from research_assets.clock import week_of
 from research_assets.planning.messages import pluralize
 from research_assets.report import charts, drawing
-from research_assets.report.data import DailyRequests, Distribution, RankedItem, ReportData, StudyDay, UnitGroup
+from research_assets.report.data import (
+    DailyRequests,
+    Distribution,
+    RankedItem,
+    ReportData,
+    SampledComments,
+    StudyDay,
+    UnitGroup,
+)
 from research_assets.report.drawing import MAX_DAYS, change_markers, markers_text
 from research_assets.report.elements import (
     ReportFigure,
@@ -32,6 +40,7 @@ from research_assets.report.formatting import (
     join_words,
     round_finite,
     unit_label,
+    unit_nouns,
     was_were,
 )
 from research_assets.text import one_line, short_label
@@ -79,7 +88,15 @@ def volume_section(data: ReportData) -> ReportSection:
     columns = [
         *time_columns("day"),
         *text_columns("state"),
-        *number_columns("reported", "retained", "videos", "not returned again", "creators", "comments", "median views"),
+        *number_columns(
+            "reported",
+            "retained",
+            "videos",
+            "not returned again",
+            "creators",
+            "comments (sample)" if data.sampled_comments.estimate is not None else "comments",
+            "median views",
+        ),
     ]
     figure = ReportFigure("volume", chart, f"Videos by {unit} of publication", " ".join(filter(None, caption)))
     return ReportSection(
@@ -222,7 +239,7 @@ def coverage_section(data: ReportData) -> ReportSection:
     sentences = [
         (
             "A unit is the smallest amount of data that can be complete: a day of the search, the comments of a video, "
-            "the replies to a comment, or the profile or a list of an account. "
+            "the replies to a comment, or the profile or a list of an account in one period. "
             f"Of {pluralize(total, 'unit')}, {format_number(complete)} ({format_share(complete, total)}) are complete "
             f"and {format_number(settled - complete)} ({format_share(settled - complete, total)}) are refused or not "
             "found by the API, which gives no reason. "
@@ -247,7 +264,7 @@ def coverage_section(data: ReportData) -> ReportSection:
         "unit, requests those of all attempts. In the mart coverage these columns have the names "
         "asked, offered, kept and expected; the state not requested has the name not_asked."
     )
-    sentences += [text for text in (_canary_text(data), _excess_text(data)) if text]
+    sentences += [text for text in (_missing_kinds(data.units), _canary_text(data), _excess_text(data)) if text]
     tables = [ReportTable("Units by state", columns, rows, note=note)]
     if data.canaries:
         canary_rows = [
@@ -266,6 +283,16 @@ def coverage_section(data: ReportData) -> ReportSection:
     caption = "Share of units in each state, by kind of unit. The numbers in the bars are units."
     figure = ReportFigure("coverage", partial(charts.coverage_chart, ordered), "Coverage by entity", caption)
     return ReportSection(name, title, sentences, [figure], tables)
+
+
+def _missing_kinds(units: Sequence[UnitGroup]) -> str:
+    """Return how many units of each kind are not complete."""
+    totals, missing = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for group in ordered_units(units):
+        totals[group.entity, group.kind] += group.units
+        missing[group.entity, group.kind] += group.units * (group.state != "complete")
+    parts = [f"{format_number(n)} of {pluralize(totals[kind], *unit_nouns(*kind))}" for kind, n in missing.items() if n]
+    return f"Not complete, by kind of unit: {join_words(parts)}." if parts else ""
 
 
 def _canary_text(data: ReportData) -> str:
@@ -429,18 +456,24 @@ def creators_section(data: ReportData) -> ReportSection:
         (
             "Names are those of public accounts, as returned by the API. Check the conditions of your ethics approval "
             "before you publish them."
+            if data.has_handles
+            else "Accounts are numbered by their rank; the report contains no handle."
         ),
     ]
     columns = [
         *text_columns("creator"),
         *number_columns("videos", "days with videos", "median views", "total views"),
     ]
-    chart = partial(charts.ranking_chart, data.creators, "videos", "@")
+    chart = partial(charts.ranking_chart, data.creators, "videos", _handle_sign(data))
     shown = pluralize(len(data.creators), "creator")
     caption = f"The {shown} with the most videos, and the median views of these videos."
     figure = ReportFigure("creators", chart, "Creators by videos", caption)
-    table = ReportTable("Creators", columns, _ranking_rows(data.creators, "@"))
+    table = ReportTable("Creators", columns, _ranking_rows(data.creators, _handle_sign(data)))
     return ReportSection(name, title, sentences, [figure], [table])
+
+
+def _handle_sign(data: ReportData) -> str:
+    return "@" if data.has_handles else ""
 
 
 def _ranking_rows(rows: Sequence[RankedItem], sign: str) -> list[list[str]]:
@@ -535,16 +568,47 @@ def threads_section(data: ReportData) -> ReportSection:
             f"{format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} were sampled and have a complete "
             f"list, with {pluralize(sample.comments, 'comment or reply', 'comments and replies')}. Weighted by the "
             f"inverse inclusion probability, they stand for {format_number(round(sample.estimate))} on all videos "
-            f"(standard error {format_number(round(sample.standard_error or 0))}). The charts show the sample "
-            "without weights."
+            f"(standard error {format_number(round(sample.standard_error or 0))}). The charts are weighted: their bars "
+            f"are estimates for all videos. {_without_list(sample)}".rstrip()
         )
     parts = [part for part in data.threads if part.number]
     caption = (
         "Size of threads (log scale, zeros as a separate bar): comments and replies of each video with a complete "
         "list, and replies to each comment."
     )
+    if sample.estimate is not None:
+        caption += (
+            f" Weighted estimates from the complete lists of {format_number(sample.sampled)} of "
+            f"{pluralize(sample.videos, 'video')}; the medians are those of the sample."
+        )
     figure = ReportFigure("threads", partial(charts.distribution_chart, parts), "Size of threads", caption)
-    return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
+    estimates = [_estimates_table(sample)] if sample.estimate is not None else []
+    return ReportSection(name, title, sentences, [figure], [*estimates, _distribution_rows(parts)])
+
+
+def _without_list(sample: SampledComments) -> str:
+    """Return how many sampled videos have no complete list, which a total counts as videos without comments."""
+    n_without = sample.drawn - sample.sampled
+    if not n_without:
+        return ""
+    return (
+        f"{pluralize(n_without, 'further sampled video')} {'has' if n_without == 1 else 'have'} no complete list; the "
+        "total counts them as videos without comments, so that it is a lower bound."
+    )
+
+
+def _estimates_table(sample: SampledComments) -> ReportTable:
+    """Return the weighted estimates with their standard errors."""
+    drawn = f"{format_number(sample.sampled)} of {format_number(sample.videos)}"
+    rows = [
+        ["comments and replies", drawn, format_number(round_finite(sample.estimate)),
+         format_number(round_finite(sample.standard_error))],
+        ["comments and replies per video", drawn, format_number(sample.mean), format_number(sample.mean_error)],
+        ["share of videos with comments", drawn, format_percent(sample.share), format_percent(sample.share_error)],
+    ]  # fmt: skip
+    columns = [*text_columns("quantity, all videos"), *number_columns("videos (n of N)", "estimate", "standard error")]
+    note = "Estimators of Horvitz and Thompson (total) and of Hájek (mean and share); each video is drawn by itself."
+    return ReportTable("Estimates from the sample", columns, rows, is_collapsed=False, note=note)
 
 
 def follow_graph_section(data: ReportData) -> ReportSection:
@@ -568,7 +632,8 @@ def follow_graph_section(data: ReportData) -> ReportSection:
     ]
     rows = [
         [
-            "followers" if one.entity == "followers" else "followed accounts", f"@{short_label(one.account)}",
+            "followers" if one.entity == "followers" else "followed accounts",
+            f"{_handle_sign(data)}{short_label(one.account)}",
             state_label(one.state), format_number(one.kept), format_number(one.expected),
             format_share(one.kept, one.expected or 0), format_minute(one.completed_at),
         ]
@@ -580,8 +645,10 @@ def follow_graph_section(data: ReportData) -> ReportSection:
         *time_columns("completed (UTC)"),
     ]
     more = len(lists) - MAX_LISTS
-    note = "Expected: the number on the profile of the account. Share: retained of expected rows." + (
-        f" {pluralize(more, 'further list')} not shown." if more > 0 else ""
+    note = (
+        "Expected: the number on the profile of the account. Share: retained of expected rows."
+        + ("" if data.has_handles else " An account has the same number in each section.")
+        + (f" {pluralize(more, 'further list')} not shown." if more > 0 else "")
     )
     caption = (
         "Share of the accounts with a completely read list that have at least the given degree (complementary "

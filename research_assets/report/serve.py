@@ -25,13 +25,16 @@ HOST = "127.0.0.1"
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Connection": "close",
 }
-"""Headers of every response: only the page's own style and pictures are allowed; no script runs, nothing is fetched."""
+"""Headers of every response: only the page's own style, font and pictures are allowed; no script runs, nothing is
+fetched."""
 
 _REPORT_NAME = re.compile(r"[a-z][a-z0-9_-]*\.html", re.ASCII)
 """Names of reports and of the codebook. No name needs an escape in an address or in HTML, and none is a path."""

@@ -14,10 +14,12 @@ from research_assets.report.codebook import CODEBOOK_FILE, read_codebook, render
 from research_assets.report.data import ReportData
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
+from research_assets.report.handles import without_handles
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
 from research_assets.report.queries import read_report_data
+from research_assets.report.rounds import rounds_section
 from research_assets.report.sections import (
     coverage_section,
     creators_section,
@@ -60,14 +62,17 @@ class WrittenReport:
     problems: Mapping[str, str]
 
 
-def write_report(settings: Settings, study: StudySpec, now: datetime) -> WrittenReport:
+def write_report(settings: Settings, study: StudySpec, now: datetime, *, handles: bool = False) -> WrittenReport:
     """Write the report of a study and the codebook from the published marts; older files are replaced.
 
-    Raise WarehouseReadError if there is no warehouse or if it lacks a required mart.
+    The report contains handles of accounts only with `handles`. Raise WarehouseReadError if there is no warehouse or if
+    it lacks a required mart.
     """
     data = read_report_data(settings, study.name)
+    if not handles:
+        data, study = without_handles(data, study)
     origin = _origin(settings)
-    sections = _sections(data, study, settings, origin, now)
+    sections = report_sections(data, study, settings, origin, now)
     pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
     problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
     for name, problem in problems.items():
@@ -102,12 +107,14 @@ def _origin(settings: Settings) -> str:
     return SANDBOX_ORIGIN if is_simulated(settings) else settings.origin
 
 
-def _sections(
+def report_sections(
     data: ReportData, study: StudySpec, settings: Settings, origin: str, now: datetime
 ) -> list[ReportSection]:
+    """Return the sections in the order of the page. `origin` is the address of the API, or `sandbox`."""
     return [
         volume_section(data),
         observations_section(data),
+        rounds_section(data),
         coverage_section(data),
         quota_section(data, settings.caps),
         hashtags_section(data),

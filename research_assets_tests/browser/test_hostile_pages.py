@@ -29,7 +29,7 @@ OVERFLOW_SCRIPT = "return document.documentElement.scrollWidth - document.docume
 @pytest.fixture
 def page(browser: Chrome, settings: Settings, tmp_path: Path) -> Iterator[Page]:
     publish(settings, hostile_rows())
-    written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC))
+    written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC), handles=True)
     with serve_reports(written.path.parent) as address:
         yield Page(browser, address, tmp_path)
 

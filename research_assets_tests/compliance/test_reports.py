@@ -37,7 +37,7 @@ def data(settings: Settings, tmp_path: Path) -> VerificationHarness:
     build_marts(harness)
     (study,) = load_studies(harness.settings)
     now = harness.collector.clock.now()
-    write_report(harness.settings, study, now)
+    write_report(harness.settings, study, now, handles=True)
     write_board(harness.settings, study, now)
     return harness
 

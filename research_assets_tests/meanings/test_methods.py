@@ -60,7 +60,7 @@ def test_yield_is_that_of_the_first_observation_and_attrition_is_apart(world: Mo
     text = methods(world, "Yield")
     assert (
         f"At the first complete observation of each day, the API reported {len(first.raw)} matching videos, of which "
-        f"{len(first.deliverable)} ({format_share(len(first.deliverable), len(first.raw))}) were returned and retained."
+        f"{len(first.deliverable)} ({format_share(len(first.deliverable), len(first.raw))}; 95 % confidence interval "
     ) in text
     n_added = len(returned - set(first.deliverable))
     text = methods(world, "Attrition")

@@ -2,6 +2,7 @@
 
 from math import sqrt
 
+from research_assets.report.formatting import format_number
 from research_assets.report.queries import read_report_data
 from research_assets.report.sections import threads_section
 from research_assets_tests.meanings.moving_world import SAMPLE, TOP, MovingWorld
@@ -51,7 +52,18 @@ def test_sampled_comments_are_shown_weighted_with_their_standard_error(world: Mo
     )
     estimate = sum(2 * count for (count,) in counts)
     error = sqrt(sum(2 * count * count for (count,) in counts))
+    mean = estimate / (2 * len(counts))
+    mean_error = sqrt(sum(2 * (count - mean) ** 2 for (count,) in counts)) / (2 * len(counts))
     data = read_report_data(world.settings, SAMPLE.name)
-    text = str(threads_section(data).sentences)
+    section = threads_section(data)
+    text = str(section.sentences)
     assert f"{len(counts)} of {data.overall.videos} videos were sampled and have a complete list" in text
     assert f"they stand for {estimate} on all videos (standard error {round(error)})" in text
+    n_of = f"{len(counts)} of {data.overall.videos}"
+    total, per_video, _ = section.tables[0].rows
+    assert total == ["comments and replies", n_of, format_number(estimate), format_number(round(error))]
+    assert per_video == ["comments and replies per video", n_of, format_number(mean), format_number(mean_error)]
+    # The bars are estimates for all videos.
+    bars = data.threads[0]
+    assert bars.weighted_zeros + sum(one.number for one in bars.bins) == 2 * len(counts)
+    assert n_of in section.figures[0].caption

@@ -23,8 +23,8 @@ def report_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="package")
 def written(report_settings: Settings) -> WrittenReport:
-    """The report of the known rows."""
-    return write_report(report_settings, STUDY, NOW)
+    """The report of the known rows, with handles."""
+    return write_report(report_settings, STUDY, NOW, handles=True)
 
 
 @pytest.fixture(scope="package")

@@ -115,7 +115,9 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
                     "observed_age_days": 5.0 + index,
                     "is_within_count_lag": index < 5,
                     "created_at": datetime(2026, 2, 1, tzinfo=UTC),
+                    "first_seen_at": at(8),
                     "last_seen_at": at(9),
+                    "missed_at": at(9) if index == 2 else None,
                     "n_observations": 2 if index == 1 else 1,
                 }
             )
@@ -186,6 +188,14 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
             {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
              "n_not_returned": 0, "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
             for day, state, n in zip(days, STATES, VIDEOS, strict=True)
+        ],
+        "observation_rounds": [
+            {"study": "garden", "day": days[0], "round_number": 1, "started_at": at(8), "ended_at": at(8), "offered": 5,
+             "kept": 3, "age_days": 5.5, "n_first_seen": 3, "n_seen_again": 0, "n_reappeared": 0, "n_missed": 0},
+            {"study": "garden", "day": days[0], "round_number": 2, "started_at": at(9), "ended_at": at(9), "offered": 5,
+             "kept": 2, "age_days": 7.5, "n_first_seen": 0, "n_seen_again": 2, "n_reappeared": 0, "n_missed": 1},
+            {"study": "garden", "day": days[1], "round_number": 1, "started_at": at(7), "ended_at": at(8), "offered": 4,
+             "kept": 2, "age_days": 4.5, "n_first_seen": 2, "n_seen_again": 0, "n_reappeared": 0, "n_missed": 0},
         ],
         "coverage": [*searches, *lists],
         "quota_usage": [

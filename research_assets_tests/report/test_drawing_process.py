@@ -29,7 +29,7 @@ def ranking(*names: str, median: float | None = 5.0) -> "partial[Any]":
 
 
 def histogram(median: float | None, *bins: Bin, zeros: int = 0) -> "partial[Any]":
-    part = Distribution("Views", "videos", 3, 0, zeros, bins, median, median, median, median, median)
+    part = Distribution("Views", "videos", 3, 0, zeros, bins, median, median, median, median, median, zeros)
     return partial(charts.distribution_chart, [part])
 
 

@@ -130,5 +130,5 @@ def test_svg_has_a_pattern_for_each_state_and_a_tooltip_for_each_mark() -> None:
         assert f'<pattern id="one-{state}"' in svg
         assert f"url(#one-{state})" in svg
         assert drawing.key_colour(state) not in svg
-    assert "<title>Video search (188 days): 20 complete, 10.6 %</title>" in svg
+    assert "<title>Video search (188 units): 20 complete, 10.6 %</title>" in svg
     assert len(to_png(svg)) < 100_000

@@ -35,7 +35,7 @@ def hostile_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def written(hostile_settings: Settings) -> WrittenReport:
-    return write_report(hostile_settings, STUDY, NOW)
+    return write_report(hostile_settings, STUDY, NOW, handles=True)
 
 
 def test_every_text_column_of_every_mart_is_hostile() -> None:

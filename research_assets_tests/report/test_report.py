@@ -35,6 +35,7 @@ from research_assets_tests.report.report_warehouse import (
 SECTIONS = (
     "volume",
     "observed",
+    "rounds",
     "coverage",
     "quota",
     "hashtags",
@@ -91,6 +92,15 @@ def test_report_data_equal_the_marts(written: WrittenReport) -> None:
         (8, 2, 2, 200.0, 4.0, 2),
         (9, 1, 0, None, None, 0),
     ]
+
+
+def test_report_states_yield_and_survival(page: ParsedReport) -> None:
+    text = page.sections["rounds"]
+    assert "of 2 days, the API reported 9 matching videos and returned 5 (55.6 %; 95 %" in text
+    # Three videos of the first day were known before its second observation, one of a creator with two was lost.
+    assert "After 2 complete observations (median age 7.5 days) an estimated 66.7 % of the videos are still" in text
+    assert "missed earlier videos 1 time; 0 videos were returned again" in text
+    assert page.tables["rounds"] == 2
 
 
 def test_report_states_what_was_verified_and_withdrawn(page: ParsedReport) -> None:
@@ -202,7 +212,7 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "Videos were observed for the first time at a median age of 4 days (range 4 to 4 days) (2 videos) after",
         "5 (83.3 %) were younger than 10 days, the documented maximum age of counts at delivery.",
         "Of 6 days, 2 (33.3 %) were complete. At the first complete observation of each day, the API reported",
-        "the API reported 9 matching videos, of which 5 (55.6 %) were returned and retained.",
+        "the API reported 9 matching videos, of which 5 (55.6 %; 95 % confidence interval",
         "The other 4 (44.4 %) were reported but not returned; the API gives no reason.",
         "6 distinct videos by 2 creators from all observations.",
         "Of 6 distinct videos, 1 (16.7 %) was not returned by the first",
@@ -213,7 +223,7 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "Data were retrieved between 8 February 2026 (10:00 UTC) and 9 February 2026 (11:00 UTC).",
         "Complete lists of comments of 1 of 6 videos (16.7 %) were retained",
         "Of the population, the videos of 4 of 6 days (66.7 %) were missing or incomplete; their number is not known.",
-        "1 refused by the API (Comments of … are closed; 16.7 % of the videos with",
+        "1 list of comments refused by the API (Comments of … are closed; 16.7 % of the videos with",
         "The terms of the API do not permit the publication of the data.",
         "25 requests were sent; 4 (16 %) failed and 1 (4 %) was rejected because the daily quota was exhausted.",
         "2 lists of comments were sampled with inclusion probability 0.25 (sampling weight 4)",

@@ -15,6 +15,7 @@ from research_assets.report import REQUIRED_MARTS
 from research_assets.resources import warehouse_resource
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
+from research_assets_tests.report.html_parser import ParsedReport
 from research_assets_tests.report.report_warehouse import STUDY, garden_rows, publish
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
@@ -94,6 +95,15 @@ def test_command_writes_the_report_and_prints_its_path(report_settings: Settings
     assert first == f"Simulated data, not from TikTok: {report_settings.root}"
     assert lines == [str(path) for path in paths]
     assert all(path.exists() for path in paths)
+
+
+def test_command_shows_handles_if_asked_for(report_settings: Settings) -> None:
+    publish(report_settings, {"creators": garden_rows()["creators"], "videos": garden_rows()["videos"]})
+    for options, name in (((), "account 1"), (("--handles",), "@anna")):
+        assert run(*options, "garden").exit_code == 0
+        page = ParsedReport((report_settings.reports / "garden.html").read_text())
+        assert name in page.sections["creators"]
+    assert "report --handles garden" in (report_settings.state / "audit_log.jsonl").read_text()
 
 
 def test_command_rejects_an_unknown_study(report_settings: Settings) -> None:

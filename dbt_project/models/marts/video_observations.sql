@@ -24,6 +24,7 @@ with observations as (
             order by {{ days_between(from_unix_seconds(0), 'observed_at') }}
             range between unbounded preceding and 10 preceding
         ) as settled_like_count,
+        lag(observed_at) over series as previous_observed_at,
         cast(row_number() over series as bigint) as observation_number
     from ({{ changed_rows(ref('stg_tiktok__videos'), 'videos') }}) as rows_of_changed_days
     window series as (partition by study, video_id order by observed_at, capture)
@@ -36,6 +37,7 @@ select
     capture,
     day,
     observation_number,
+    previous_observed_at,
     {{ days_between('created_at', 'observed_at') }} as age_days,
     -- Counts are up to 10 days old at delivery (reference 7 #14).
     {{ days_between('created_at', 'observed_at') }} < 10 as is_within_count_lag,

@@ -5,8 +5,44 @@
     meta={'raw_table': 'videos'}
 ) }}
 {%- set rows = changed_rows(ref('stg_tiktok__videos'), 'videos') -%}
-with latest as (
-    {{ newest_observations(rows, ['study', 'video_id']) }}
+{#- A complete observation that returns nothing changes no raw file of the day. Rendered in every build. -#}
+{%- set searched = ' or (study, day) in (' ~ searched_days() ~ ')' -%}
+{%- set rows = rows ~ searched if is_incremental() else rows -%}
+{%- set no_round = to_timestamp_utc("'9999-12-31T00:00:00Z'") -%}
+-- Each observation belongs to the first round (complete observation of its day) that had not ended before it. It is part
+-- of the round if the round had started.
+with observed as (
+    select
+        observations.study,
+        observations.video_id,
+        observations.observed_at,
+        observations.capture,
+        case when observations.observed_at >= rounds.started_at then rounds.round_number end as round_number,
+        rounds.n_rounds - rounds.round_number + 1 as n_rounds_left,
+        case
+            when observations.observed_at < rounds.started_at then rounds.started_at
+            else coalesce(rounds.next_started_at, {{ no_round }})
+        end as next_started_at
+    from ({{ rows }}) as observations
+    left join {{ ref('int_videos__rounds') }} as rounds
+        on observations.study = rounds.study
+        and observations.day = rounds.day
+        and observations.observed_at <= rounds.ended_at
+        and observations.observed_at > coalesce(rounds.previous_ended_at, {{ from_unix_seconds(0) }})
+),
+
+latest as (
+    select
+        study,
+        video_id,
+        {{ newest_capture() }} as capture,
+        min(observed_at) as first_seen_at,
+        max(observed_at) as last_seen_at,
+        count(*) as n_observations,
+        nullif(max(next_started_at), {{ no_round }}) as missed_at,
+        coalesce(max(n_rounds_left), 0) - count(distinct round_number) as n_rounds_missed
+    from observed
+    group by study, video_id
 ),
 
 -- A video keeps its account, so another handle is a renamed account.
@@ -81,6 +117,9 @@ select
     latest.last_seen_at,
     greatest(latest.last_seen_at, coalesce(verified.verified_at, latest.last_seen_at)) as last_verified_at,
     latest.n_observations,
+    latest.missed_at is null as is_delivered,
+    latest.missed_at,
+    latest.n_rounds_missed,
     observations.capture
 from ({{ rows }}) as observations
 inner join latest
