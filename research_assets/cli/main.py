@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check-api": ("research_assets.cli.check_api:command", "Check the address and the credentials of the API."),
     "export": (
         "research_assets.cli.export:command",
-        "Write the marts as Parquet, CSV or Stata files, with a codebook.",
+        "Write the marts as Parquet, CSV, Stata or SPSS files, with a codebook.",
     ),
     "report": ("research_assets.cli.report:command", "Write the HTML report of each study from the marts."),
     "audit": ("research_assets.cli.audit:command", "Measure the share of listed videos that the API returns."),

@@ -52,7 +52,7 @@ from research_assets.warehouse.reader import (
 )
 
 MEMORY = "2GB"
-"""Memory limit of DuckDB. pandas, which writes Stata files, is not limited by it."""
+"""Memory limit of DuckDB. pandas, which writes Stata and SPSS files, is not limited by it."""
 MANIFEST, README = "manifest.json", "README.md"
 _STALE_AFTER = timedelta(days=1)
 """Age from which a temporary folder is treated as left behind by a process that died."""
@@ -130,8 +130,9 @@ def _write_all(
         rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)
         written = [ExportedFile.of(build, build / "ids.csv", "", "csv", rows)]
     else:
-        if "stata" in request.formats:
-            stata.check_size(connection, selections)
+        for file_format, program in (("stata", "Stata"), ("spss", "SPSS")):
+            if file_format in request.formats:
+                stata.check_size(connection, selections, program)
         written = [
             file
             for selection in selections

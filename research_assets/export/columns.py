@@ -3,9 +3,9 @@
 - Parquet: types of the warehouse.
 - CSV: ids begin with `id_`, because spreadsheets and R would read them as numbers and lose their last digits. A text
   that a spreadsheet would run as a formula begins with an apostrophe. Times are ISO 8601 in UTC, lists are JSON text.
-- Stata: ids are text, times are UTC without a time zone, lists are JSON text.
+- Stata and SPSS: ids are text, times are UTC without a time zone, lists are JSON text.
 
-Not here: which column gets which treatment (see treatment.py), the files (see formats.py and stata.py).
+Not here: which column gets which treatment (see treatment.py), the files (see formats.py, stata.py and spss.py).
 """
 
 import re

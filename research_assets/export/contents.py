@@ -13,6 +13,7 @@ import duckdb
 
 from research_assets.export import columns
 from research_assets.export.request import ExportRequest, MartSelection
+from research_assets.export.spss import spss_names
 from research_assets.export.stata import stata_names
 from research_assets.warehouse.reader import Mart, filter_condition
 
@@ -72,15 +73,16 @@ def codebook_csv(
     """Return codebook.csv: one line per exported column, in the order of the files."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    stata, pseudonymous = "stata" in request.formats, request.pseudonymous
+    stata, spss, pseudonymous = "stata" in request.formats, "spss" in request.formats, request.pseudonymous
     heading = ["mart", "column", "type", "description", *(ORIGIN_COLUMNS if origins else ())]
-    writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * pseudonymous])
+    writer.writerow([*heading, *["name_in_stata"] * stata, *["name_in_spss"] * spss, *["treatment"] * pseudonymous])
     for selection in selections:
         mart = selection.mart.name
         export_columns = columns.export_columns(selection.mart, pseudonymous=pseudonymous, simulated=simulated)
-        short = stata_names([column.name for column in export_columns])
+        names = [column.name for column in export_columns]
+        short, in_spss = stata_names(names), spss_names(names)
         for column in export_columns:
             origin = origins.get((mart, column.name), [""] * len(ORIGIN_COLUMNS)) if origins else []
-            more = [short[column.name]] * stata + [column.treatment] * pseudonymous
+            more = [short[column.name]] * stata + [in_spss[column.name]] * spss + [column.treatment] * pseudonymous
             writer.writerow([mart, column.name, column.type, column.description, *origin, *more])
     return text.getvalue()

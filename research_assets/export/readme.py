@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from research_assets.export import spss
 from research_assets.export.columns import TEXT_ID_PREFIX
 from research_assets.export.contents import CoverageCount, software_version
 from research_assets.export.pseudonyms import Scrub
@@ -36,6 +37,14 @@ FORMAT_NOTES = {
         "Stata files are for Stata 14 and later. Ids are text, because Stata has no 64-bit integers. Missing texts are "
         "empty texts. Times are %tc in UTC, days %td, lists JSON text. Labels are shortened; `codebook.csv` has the "
         "full descriptions."
+    ),
+    "spss": (
+        "SPSS files have variable labels, value labels and measurement levels. Ids are text, because SPSS has no "
+        "64-bit integers. Missing texts are empty texts, declared as missing values. Times are in UTC, lists JSON "
+        f"text. SPSS permits {spss.MAX_TEXT:,} bytes in a text: a longer text ends with `{spss.CUT.strip()}`, and a "
+        f"longer list is `{spss.TOO_LONG}`; the Parquet and CSV files have them complete. Labels are shortened; "
+        '`codebook.csv` has the full descriptions. In R: `haven::read_sav("spss/videos.sav")`. In Python: '
+        "`pyreadstat.read_sav`."
     ),
 }
 """How to read each format, and how its values differ from the warehouse."""

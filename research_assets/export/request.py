@@ -16,7 +16,7 @@ from research_assets.warehouse.reader import (
     require_studies,
 )
 
-FORMATS = ("parquet", "csv", "stata")
+FORMATS = ("parquet", "csv", "stata", "spss")
 DEFAULT_FORMATS = ("parquet", "csv")
 """Formats if the request names none."""
 

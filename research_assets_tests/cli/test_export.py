@@ -56,7 +56,7 @@ def test_ids_only_export_writes_ids_of_the_days(export_settings: Settings) -> No
     [
         (["gardn"], 1, "Error: There is no data of the study gardn; there are: bikes, garden."),
         (["--mart", "vids"], 1, "Error: There is no mart vids; there are: "),
-        (["--format", "xlsx"], 2, "'xlsx' is not one of 'parquet', 'csv', 'stata'"),
+        (["--format", "xlsx"], 2, "'xlsx' is not one of 'parquet', 'csv', 'stata', 'spss'"),
         (["--first", "2026-02-30"], 2, "Invalid value for '--first'"),
         (["--ids-only", "--pseudonymous"], 2, "--ids-only cannot be combined"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyreadstat
 import pytest
 
 from research_assets.export import FORMATS, Export, ExportError, ExportRequest, export, list_exports, stata
@@ -25,7 +26,7 @@ def tables(result: Export) -> dict[str, int]:
 
 def test_export_contains_every_mart_in_every_format(full_export: Export) -> None:
     assert tables(full_export) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota_usage": 1}
-    assert {file.format for file in full_export.files} == {"parquet", "csv", "stata"}
+    assert {file.format for file in full_export.files} == {"parquet", "csv", "stata", "spss"}
     assert all((full_export.folder / file.path).stat().st_size == file.bytes for file in full_export.files)
     assert full_export.folder.name == "all-20260302T090000Z"
 
@@ -75,15 +76,16 @@ def test_codebook_csv_includes_columns_of_the_mart_codebook(own_export_settings:
 def test_every_file_of_simulated_data_says_so(own_export_settings: Settings, pseudonymous: bool) -> None:
     (own_export_settings.state / "origin").write_text("sandbox")
     result = export(own_export_settings, ExportRequest(formats=FORMATS, pseudonymous=pseudonymous), [STUDY], NOW)
-    assert len(list(result.folder.rglob("*.*"))) == 3 * 5 + 3
+    assert len(list(result.folder.rglob("*.*"))) == 4 * 5 + 3
     for path in filter(Path.is_file, result.folder.rglob("*")):
         if path.suffix == ".parquet":
             assert duckdb.execute(f"SELECT bool_and(simulated), count(*) FROM '{path}'").fetchall()[0] in (
                 (True, result.rows[path.stem]),
                 (None, 0),
             )
-        elif path.suffix == ".dta":
-            assert set(pd.read_stata(path)["simulated"]) <= {1}
+        elif path.suffix in (".dta", ".sav"):
+            table = pd.read_stata(path) if path.suffix == ".dta" else pyreadstat.read_sav(str(path))[0]
+            assert set(table["simulated"]) <= {1}
         else:
             assert "simulated" in path.read_text().lower(), path
     assert list_exports(own_export_settings) == [result]
@@ -168,7 +170,7 @@ def test_folder_name_contains_the_studies(studies: tuple[str, ...], title: str) 
             ExportRequest(marts=("vids",)),
             "There is no mart vids; there are: comments, coverage, quota_usage, users, videos",
         ),
-        (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
+        (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata, spss"),
         (ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
         (ExportRequest(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
         (ExportRequest(ids_only=True, marts=("videos",)), "Name no marts"),
@@ -192,12 +194,13 @@ def test_export_fails_for_an_unknown_study_and_without_a_warehouse(
     assert not settings.exports.exists()
 
 
-def test_too_many_rows_for_stata_fail_and_leave_no_files(
-    own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("file_format", "program"), [("stata", "Stata"), ("spss", "SPSS")])
+def test_too_many_rows_for_memory_fail_and_leave_no_files(
+    file_format: str, program: str, own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stata, "MAX_ROWS", 2)
-    with pytest.raises(ExportError, match=r"The mart coverage has 5 rows, too many for Stata.*import delimited"):
-        export(own_export_settings, ExportRequest(formats=("csv", "stata")), [], NOW)
+    with pytest.raises(ExportError, match=rf"The mart coverage has 5 rows, too many for {program}.*export csv"):
+        export(own_export_settings, ExportRequest(formats=("csv", file_format)), [], NOW)
     assert list(own_export_settings.exports.iterdir()) == []
 
 
