@@ -17,6 +17,7 @@ from research_assets.compliance.exported_rows import item_rule, study_rule
 from research_assets.compliance.foreign_files import search_file
 from research_assets.compliance.other_files import bytes_contain
 from research_assets.compliance.plan import Plan
+from research_assets.export.archive import ARCHIVE_FILES
 from research_assets.export.build import MANIFEST, README, read_export, record_removal
 from research_assets.export.columns import OWN_MARTS
 from research_assets.export.readme import map_conditions
@@ -28,8 +29,8 @@ from research_assets.storage.files import fsync_folder, private_folder, publish_
 from research_assets.storage.withheld import Cleaner
 
 CODEBOOK = "codebook.html"
-OWN_FILES = frozenset({MANIFEST, README, CODEBOOK, "codebook.csv"})
-"""Files of an export beside its tables. `codebook.csv` describes columns, with no value of a row."""
+OWN_FILES = frozenset({MANIFEST, README, CODEBOOK, "codebook.csv", *ARCHIVE_FILES})
+"""Files of an export beside its tables. `codebook.csv` and the files for archives contain no value of a row."""
 
 FILES_REWRITTEN = "files rewritten"
 

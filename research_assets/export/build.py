@@ -16,7 +16,14 @@ from typing import Any
 import duckdb
 
 from research_assets.export import columns, stata
-from research_assets.export.contents import codebook_csv, read_column_origins, read_coverage_counts, software_version
+from research_assets.export.archive import CHECKSUMS, update_archive, write_archive, write_checksums
+from research_assets.export.contents import (
+    codebook_csv,
+    read_column_origins,
+    read_coverage_counts,
+    read_retrieval,
+    software_version,
+)
 from research_assets.export.formats import SUFFIXES, WRITERS, write_ids
 from research_assets.export.pseudonyms import (
     Scrub,
@@ -152,7 +159,10 @@ def _write_all(
     counts = read_coverage_counts(connection, marts, request)
     text = render_readme(result, selections, exported_specs, counts, scrub)
     (build / README).write_text(text, encoding="utf-8")
-    (build / MANIFEST).write_bytes(_manifest_bytes(_to_manifest(result)))
+    write_archive(build, result, selections, exported_specs, counts, read_retrieval(connection, marts, request))
+    manifest = _manifest_bytes(_to_manifest(result))
+    write_checksums(build, written, MANIFEST, manifest)
+    (build / MANIFEST).write_bytes(manifest)
     return result
 
 
@@ -162,7 +172,7 @@ def read_export(folder: Path) -> Export:
 
 
 def record_removal(export: Export, rows: Mapping[str, int], at: datetime, *, study: str = "") -> Export:
-    """Write README and manifest of an export whose files were rewritten, and return the export as it is now.
+    """Write the texts and the manifest of an export whose files were rewritten, and return the export as it is now.
 
     `rows` are the rows of each file now, by its path; other files keep their entry. The manifest is written last. Until
     then its checksums show that the removal is not finished, and the function may be called again.
@@ -186,11 +196,15 @@ def record_removal(export: Export, rows: Mapping[str, int], at: datetime, *, stu
     readme = export.folder / README
     if readme.exists():
         files.write_private(readme, updated_readme(readme.read_text(encoding="utf-8"), result).encode())
+    update_archive(result)
     # Members that this version does not know stay as they are.
     manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
     new = _to_manifest(result)
     manifest |= {name: new[name] for name in ("files", "removals")}
-    files.write_private(export.folder / MANIFEST, _manifest_bytes(manifest))
+    content = _manifest_bytes(manifest)
+    if (export.folder / CHECKSUMS).exists():
+        write_checksums(export.folder, files_now, MANIFEST, content)
+    files.write_private(export.folder / MANIFEST, content)
     return result
 
 

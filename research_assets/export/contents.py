@@ -7,7 +7,9 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
+from typing import Any
 
 import duckdb
 
@@ -34,6 +36,16 @@ class CoverageCount:
     kept: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """First and last publication day of the videos (ISO, empty without any), and first and last retrieval (UTC)."""
+
+    first_day: str
+    last_day: str
+    first_at: datetime | None
+    last_at: datetime | None
+
+
 def software_version() -> str:
     """Return the names and versions of the software that writes exports."""
     return f"research-assets {version('research-assets')}, DuckDB {duckdb.__version__}"
@@ -51,6 +63,27 @@ def read_coverage_counts(
         f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     return [CoverageCount(*row) for row in rows]
+
+
+def read_retrieval(
+    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], request: ExportRequest
+) -> Retrieval:
+    """Return when the exported videos were published and when the exported studies were retrieved."""
+
+    def bounds(mart: str, first: str, last: str) -> tuple[Any, Any]:
+        if mart not in marts or {first, last} - set(marts[mart].names):
+            return None, None
+        where = filter_condition(marts[mart], request.studies, request.first, request.last)
+        query = f"SELECT min({first}), max({last}) FROM {mart} {'WHERE ' + where if where else ''}"
+        (row,) = connection.sql(query).fetchall()
+        return row[0], row[1]
+
+    first_day, last_day = bounds("videos", "day", "day")
+    return Retrieval(
+        first_day.isoformat() if first_day else "",
+        last_day.isoformat() if last_day else "",
+        *bounds("coverage", "first_at", "last_at"),
+    )
 
 
 def read_column_origins(

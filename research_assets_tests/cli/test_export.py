@@ -31,7 +31,8 @@ def test_export_writes_the_named_files(export_settings: Settings) -> None:
     assert result.exit_code == 0, result.output
     (found,) = re.findall(r"Exported to (\S+);", result.stdout)
     assert sorted(str(path.relative_to(found)) for path in Path(found).rglob("*.*")) == [
-        *("README.md", "codebook.csv", "csv/users.csv", "csv/videos.csv", "manifest.json"),
+        *("CITATION.cff", "DATA_STATEMENT.md", "README.md", "codebook.csv", "csv/users.csv", "csv/videos.csv"),
+        *("datapackage.json", "ddi.xml", "manifest.json", "ro-crate-metadata.json"),
         *("stata/users.dta", "stata/videos.dta"),
     ]
     assert ["videos", "2"] in [line.split()[:2] for line in result.stdout.splitlines()]

@@ -31,6 +31,7 @@ from research_assets_tests.export.export_warehouse import (
     VIDEO,
     make_warehouse,
 )
+from research_assets_tests.export.test_archive import check_archive
 
 LATER = datetime(2026, 6, 2, tzinfo=UTC)
 MENTIONING, BY_ANOTHER = 7602399228894800999, 7602400000000000777
@@ -299,6 +300,17 @@ def test_manifest_and_readme_agree_with_the_files(settings: Settings, exports: d
     plain = next(one for one in list_exports(settings) if one.folder == exports["plain"].folder)
     assert [one.rows for one in plain.removals[1:]] == [{"videos": 1}]
     assert (plain.folder / "README.md").read_text().count("## Removed rows") == 1
+
+
+def test_descriptions_agree_with_the_rewritten_files(settings: Settings, exports: dict[str, Export]) -> None:
+    (exports["plain"].folder / "notes.txt").write_text("of a user\n")
+    remove(settings)
+    (exports["plain"].folder / "notes.txt").unlink()
+    for one in list_exports(settings):
+        check_archive(one.folder, {file.path: file.rows for file in one.files})
+        statement = (one.folder / "DATA_STATEMENT.md").read_text()
+        assert ("rows of items that were withdrawn" in statement) == bool(one.removals)
+        assert "## Licence and terms" in statement
 
 
 def test_export_with_an_unreadable_table_is_removed_and_named(settings: Settings, exports: dict[str, Export]) -> None:

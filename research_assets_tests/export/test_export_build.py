@@ -13,6 +13,7 @@ import pyreadstat
 import pytest
 
 from research_assets.export import FORMATS, Export, ExportError, ExportRequest, export, list_exports, stata
+from research_assets.export.archive import ARCHIVE_FILES
 from research_assets.settings import Settings
 from research_assets.warehouse.reader import WarehouseReadError
 from research_assets_tests.export.export_warehouse import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
@@ -76,7 +77,7 @@ def test_codebook_csv_includes_columns_of_the_mart_codebook(own_export_settings:
 def test_every_file_of_simulated_data_says_so(own_export_settings: Settings, pseudonymous: bool) -> None:
     (own_export_settings.state / "origin").write_text("sandbox")
     result = export(own_export_settings, ExportRequest(formats=FORMATS, pseudonymous=pseudonymous), [STUDY], NOW)
-    assert len(list(result.folder.rglob("*.*"))) == 4 * 5 + 3
+    assert len(list(result.folder.rglob("*.*"))) == 4 * 5 + 3 + len(ARCHIVE_FILES) - 1  # SHA256SUMS has no suffix
     for path in filter(Path.is_file, result.folder.rglob("*")):
         if path.suffix == ".parquet":
             assert duckdb.execute(f"SELECT bool_and(simulated), count(*) FROM '{path}'").fetchall()[0] in (
@@ -86,7 +87,7 @@ def test_every_file_of_simulated_data_says_so(own_export_settings: Settings, pse
         elif path.suffix in (".dta", ".sav"):
             table = pd.read_stata(path) if path.suffix == ".dta" else pyreadstat.read_sav(str(path))[0]
             assert set(table["simulated"]) <= {1}
-        else:
+        elif path.name != "SHA256SUMS":
             assert "simulated" in path.read_text().lower(), path
     assert list_exports(own_export_settings) == [result]
     ids = export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
@@ -129,7 +130,9 @@ def test_export_of_ids_contains_only_ids(own_export_settings: Settings) -> None:
         f"comments,{COMMENT},{VIDEO},2026-02-01",
         f"comments,{REPLY},{VIDEO},2026-02-01",
     ]
-    assert sorted(path.name for path in result.folder.iterdir()) == ["README.md", "ids.csv", "manifest.json"]
+    assert sorted(path.name for path in result.folder.iterdir()) == sorted(
+        ["README.md", "ids.csv", "manifest.json", *ARCHIVE_FILES]
+    )
     text = (result.folder / "README.md").read_text()
     assert "`ids.csv`: 4 ids." in text
     assert "research-assets rehydrate ids.csv" in text
