@@ -17,7 +17,7 @@ from research_assets.study.spec import StudySpec
 
 DESCRIPTION = """Files of the study's marts: Parquet, CSV, Stata or SPSS, with a codebook and a README.
 
-{simulated}An export is complete, pseudonymous, or only ids. In CSV, Stata and SPSS files ids are text, because
+{simulated}An export is complete, pseudonymous, coarse, or only ids. In CSV, Stata and SPSS files ids are text, because
 Excel, R, Stata and SPSS would round them.
 
 **Folder:** a new folder below `{exports}` for each run. Without configuration it contains all marts as Parquet and CSV.
@@ -42,6 +42,10 @@ class ExportConfig(dg.Config):
     pseudonymous: bool = Field(
         False, description="Replace accounts and ids with keyed pseudonyms; drop identifying columns"
     )
+    coarse: bool = Field(
+        False, description="Release days, rounded numbers and no small cells under new pseudonyms, with a report"
+    )
+    texts: bool = Field(False, description="Keep the texts of a coarse release")
     ids_only: bool = Field(False, description="Export only the ids of videos and comments, for rehydration")
 
 
@@ -74,6 +78,8 @@ def export_asset(
                 formats=tuple(config.formats),
                 pseudonymous=config.pseudonymous,
                 ids_only=config.ids_only,
+                coarse=config.coarse,
+                texts=config.texts,
             )
             result = export(settings, request, [study], now())
             record_command(settings, export_command(result.folder.name), now())

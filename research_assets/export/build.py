@@ -17,6 +17,15 @@ import duckdb
 
 from research_assets.export import columns, stata
 from research_assets.export.archive import CHECKSUMS, update_archive, write_archive, write_checksums
+from research_assets.export.coarse import (
+    DISCLOSURE,
+    SKIPPED_MARTS,
+    SKIPPED_REASON,
+    coarsen,
+    read_disclosure,
+    release_key,
+    render_disclosure,
+)
 from research_assets.export.contents import (
     codebook_csv,
     read_column_origins,
@@ -77,10 +86,11 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
-    key = load_or_create_key(settings.export_key) if request.pseudonymous else None
     files.private_folder(settings.exports)
     _remove_stale_builds(settings, now)
     folder = _unused_folder(settings.exports / f"{request.folder_name}-{now:%Y%m%dT%H%M%SZ}")
+    key_file = release_key(settings, folder.name) if request.coarse else settings.export_key
+    key = load_or_create_key(key_file) if request.has_pseudonyms else None
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
@@ -109,6 +119,8 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     finally:
         if build.exists():
             shutil.rmtree(build)
+        if request.coarse and not folder.exists():
+            key_file.unlink(missing_ok=True)
     return export
 
 
@@ -132,6 +144,14 @@ def _write_all(
     marts = read_marts(connection)
     studies = read_studies(connection, marts)
     selections, skipped = select_marts(request, marts, studies)
+    counts = read_coverage_counts(connection, marts, request)
+    retrieval = read_retrieval(connection, marts, request)
+    if request.coarse:
+        skipped |= {one.mart.name: SKIPPED_REASON for one in selections if one.mart.name in SKIPPED_MARTS}
+        selections = [one for one in selections if one.mart.name not in SKIPPED_MARTS]
+        selections = coarsen(connection, selections, texts=request.texts, simulated=simulated)
+        report = render_disclosure(read_disclosure(connection, selections), texts=request.texts, simulated=simulated)
+        (build / DISCLOSURE).write_text(report, encoding="utf-8")
     if request.ids_only:
         selections, skipped = [], {}
         rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)
@@ -156,10 +176,9 @@ def _write_all(
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
-    counts = read_coverage_counts(connection, marts, request)
     text = render_readme(result, selections, exported_specs, counts, scrub)
     (build / README).write_text(text, encoding="utf-8")
-    write_archive(build, result, selections, exported_specs, counts, read_retrieval(connection, marts, request))
+    write_archive(build, result, selections, exported_specs, counts, retrieval)
     manifest = _manifest_bytes(_to_manifest(result))
     write_checksums(build, written, MANIFEST, manifest)
     (build / MANIFEST).write_bytes(manifest)
@@ -230,7 +249,7 @@ def _write_mart(
     simulated: bool,
 ) -> list[ExportedFile]:
     mart = selection.mart
-    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous, simulated=simulated)
+    export_columns = columns.selected_columns(selection, pseudonymous=request.pseudonymous, simulated=simulated)
     written = []
     for file_format in request.formats:
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"

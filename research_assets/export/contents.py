@@ -106,12 +106,12 @@ def codebook_csv(
     """Return codebook.csv: one line per exported column, in the order of the files."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    stata, spss, pseudonymous = "stata" in request.formats, "spss" in request.formats, request.pseudonymous
+    stata, spss, pseudonymous = "stata" in request.formats, "spss" in request.formats, request.has_pseudonyms
     heading = ["mart", "column", "type", "description", *(ORIGIN_COLUMNS if origins else ())]
     writer.writerow([*heading, *["name_in_stata"] * stata, *["name_in_spss"] * spss, *["treatment"] * pseudonymous])
     for selection in selections:
         mart = selection.mart.name
-        export_columns = columns.export_columns(selection.mart, pseudonymous=pseudonymous, simulated=simulated)
+        export_columns = columns.selected_columns(selection, pseudonymous=pseudonymous, simulated=simulated)
         names = [column.name for column in export_columns]
         short, in_spss = stata_names(names), spss_names(names)
         for column in export_columns:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from xml.etree import ElementTree as Xml
 
-from research_assets.export.columns import ExportColumn
-from research_assets.export.request import Export
+from research_assets.export.request import Export, ExportColumn
 from research_assets.text import printable_text
 
 NAMESPACE = "ddi:codebook:2_5"

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 
 from research_assets.export import columns, spss, stata
-from research_assets.export.columns import ExportColumn, select_sql
-from research_assets.export.request import ExportRequest, MartSelection
+from research_assets.export.columns import select_sql
+from research_assets.export.request import ExportColumn, ExportRequest, MartSelection
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.warehouse.reader import Mart, filter_condition
 

@@ -62,6 +62,12 @@ PSEUDONYM_NOTE = (
     "Never store or share it together with these data."
 )
 
+COARSE_NOTE = (
+    "This is a coarse release. Accounts and ids have keyed pseudonyms that no other export has, times are days, "
+    "numbers have two significant digits, and values that few accounts share are null. `DISCLOSURE.md` states what "
+    "still distinguishes the rows. The release is not anonymous: treat it as personal data."
+)
+
 TERMS_NOTE = (
     "TikTok's terms for the Research API apply to this copy: use it only for the approved purpose and within the "
     "approved team, refresh it, and delete data that were deleted on TikTok. A removal of such data covers only "
@@ -150,6 +156,8 @@ def _head(export: Export) -> Iterator[str]:
     )
     if request.pseudonymous:
         yield PSEUDONYM_NOTE
+    if request.coarse:
+        yield COARSE_NOTE
     if request.ids_only:
         yield (
             "This export contains ids only. With access to the Research API, collect the data of the ids with "

@@ -16,8 +16,8 @@ from typing import Any
 import duckdb
 
 from research_assets.export import columns
-from research_assets.export.columns import ExportColumn, select_sql
-from research_assets.export.request import MartSelection
+from research_assets.export.columns import select_sql
+from research_assets.export.request import ExportColumn, MartSelection
 from research_assets.storage.raw_sql import sql_identifier
 
 NAME, LABEL, MAX_TEXT = 64, 255, 32_767

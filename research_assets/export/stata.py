@@ -18,8 +18,8 @@ from typing import Any
 import duckdb
 
 from research_assets.export import columns
-from research_assets.export.columns import ExportColumn, select_sql
-from research_assets.export.request import ExportError, MartSelection
+from research_assets.export.columns import select_sql
+from research_assets.export.request import ExportColumn, ExportError, MartSelection
 from research_assets.storage.raw_sql import sql_identifier
 
 MAX_ROWS = 1_000_000
