@@ -41,6 +41,9 @@ DAY = click.DateTime(["%Y-%m-%d"])
     help="Release days, rounded numbers and no small cells under new pseudonyms, with a disclosure report.",
 )
 @click.option("--texts", is_flag=True, help="Keep the texts of a coarse release. Default: dropped.")
+@click.option("--draw", type=click.IntRange(1), metavar="N", help="Write a coding sheet of N rows drawn at random.")
+@click.option("--seed", type=int, metavar="N", help="Set the seed of the draw. Default: 0.")
+@click.option("--by", metavar="COLUMN", help="Draw the same number of rows from each value of a column. Default: none.")
 @click.option("--ids-only", is_flag=True, help="Export only the ids of videos and comments, for rehydration.")
 def command(
     studies: tuple[str, ...],
@@ -52,6 +55,9 @@ def command(
     ids_only: bool,
     coarse: bool,
     texts: bool,
+    draw: int | None,
+    seed: int | None,
+    by: str | None,
 ) -> None:
     """Write the marts of the named studies as files. Sends no request.
 
@@ -75,14 +81,17 @@ def command(
     settings = data_settings()
     request = ExportRequest(
         studies=studies,
-        marts=marts,
+        marts=marts or (("videos",) if draw else ()),
         first=first.date() if first else None,
         last=last.date() if last else None,
-        formats=formats or DEFAULT_FORMATS,
+        formats=formats or (("csv",) if draw else DEFAULT_FORMATS),
         pseudonymous=pseudonymous,
         ids_only=ids_only,
         coarse=coarse,
         texts=texts,
+        draw=draw or 0,
+        seed=seed or 0,
+        by=by or "",
     )
     console = Terminal()
     with console.status("Exporting ..."):
@@ -108,6 +117,8 @@ def _show(console: "Console", export: "Export", settings: "Settings") -> None:
     for reason, names in export.skipped_by_reason.items():
         console.print(f"\nSkipped: {', '.join(names)}\n  Reason: {reason}.")
     console.print(f"\nExported to {export.folder}; see its README.md.")
+    if export.request.draw:
+        console.print("Fill in the column code, then run: research-assets score SHEET.")
     if export.request.coarse:
         console.print(
             f"Key of the release: {release_key(settings, export.folder.name)}.\n"

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "research_assets.cli.export:command",
         "Write the marts as Parquet, CSV, Stata or SPSS files, with a codebook.",
     ),
+    "score": ("research_assets.cli.score:command", "Estimate precision and recall of a rule from a coding sheet."),
     "report": ("research_assets.cli.report:command", "Write the HTML report of each study from the marts."),
     "audit": ("research_assets.cli.audit:command", "Measure the share of listed videos that the API returns."),
     "rehydrate": ("research_assets.cli.rehydrate:command", "Fetch the videos listed in a file of ids."),
@@ -72,6 +73,7 @@ KNOWN_ERRORS = (
     "research_assets.warehouse.reader:WarehouseReadError",
     "research_assets.warehouse.spark:SparkBuildError",
     "research_assets.export:ExportError",
+    "research_assets.export.coding:CodingSheetError",
     "research_assets.collect.id_lists.reader:IdListError",
     "research_assets.sandbox.server:PortInUse",
 )

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from research_assets.export import columns
+from research_assets.export.coding import draw_note
 from research_assets.export.contents import CoverageCount, Retrieval, software_version
 from research_assets.export.ddi import StudyText, ddi_xml, updated_ddi
 from research_assets.export.readme import TERMS_NOTE, describe_comments, describe_days, describe_removals
@@ -66,7 +67,7 @@ def write_archive(
 ) -> None:
     """Write all descriptions but the checksums into the folder in which an export is built."""
     tables = _tables(export, selections)
-    text = _study_text(export, specs, counts, retrieval)
+    text = _study_text(export, specs, counts, retrieval, draw_note(selections) if export.request.draw else "")
     grains = {one.mart.name: one.mart.description for one in selections}
     contents = {
         DATA_PACKAGE: _json(_data_package(export, text, tables, grains)),
@@ -128,7 +129,7 @@ def _tables(export: Export, selections: Sequence[MartSelection]) -> dict[str, Se
 
 
 def _study_text(
-    export: Export, specs: Sequence[StudySpec], counts: Sequence[CoverageCount], retrieval: Retrieval
+    export: Export, specs: Sequence[StudySpec], counts: Sequence[CoverageCount], retrieval: Retrieval, drawn: str
 ) -> StudyText:
     request = export.request
     kind = "Simulated TikTok data" if export.simulated else "Public TikTok data"
@@ -150,6 +151,7 @@ def _study_text(
         ),
         sampling=(
             "All videos that the API returned were retained. "
+            + f"{drawn} ".lstrip()
             + (" ".join(notes) or "No study file describes the collection of comments.")
             + " Columns inclusion_probability and sampling_weight state how units were sampled."
         ),

@@ -26,6 +26,7 @@ from research_assets.export.coarse import (
     release_key,
     render_disclosure,
 )
+from research_assets.export.coding import draw
 from research_assets.export.contents import (
     codebook_csv,
     read_column_origins,
@@ -152,6 +153,8 @@ def _write_all(
         selections = coarsen(connection, selections, texts=request.texts, simulated=simulated)
         report = render_disclosure(read_disclosure(connection, selections), texts=request.texts, simulated=simulated)
         (build / DISCLOSURE).write_text(report, encoding="utf-8")
+    if request.draw:
+        selections = [draw(connection, one, request, simulated=simulated) for one in selections]
     if request.ids_only:
         selections, skipped = [], {}
         rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)

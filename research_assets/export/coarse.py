@@ -37,7 +37,7 @@ _COUNTS_OF_ACCOUNTS = ("follower_count", "following_count", "video_count", "n_vi
 
 @dataclass(frozen=True, slots=True)
 class Disclosure:
-    """What distinguishes the rows of a released table by some columns: cells, rows that are alone, smallest cell."""
+    """Cells of a released table by some columns: rows that are alone, rows in small cells, and the smallest cell."""
 
     mart: str
     columns: tuple[str, ...]

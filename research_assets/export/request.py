@@ -31,6 +31,7 @@ class ExportRequest:
 
     `pseudonymous` replaces or drops everything that identifies people. `ids_only` exports only ids, for rehydration.
     `coarse` releases less detail under pseudonyms of this release, with texts only if `texts` is true (see coarse.py).
+    `draw` writes a coding sheet with this number of rows, drawn with `seed`, in strata of `by` (see coding.py).
     """
 
     studies: tuple[str, ...] = ()
@@ -42,6 +43,9 @@ class ExportRequest:
     ids_only: bool = False
     coarse: bool = False
     texts: bool = False
+    draw: int = 0
+    seed: int = 0
+    by: str = ""
 
     @property
     def has_pseudonyms(self) -> bool:
@@ -52,8 +56,13 @@ class ExportRequest:
     def folder_name(self) -> str:
         """First part of the name of the folder."""
         studies = "-".join(map(file_name, self.studies)) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
-        studies = studies or "all"
-        return studies + "-pseudonymous" * self.pseudonymous + "-coarse" * self.coarse + "-ids" * self.ids_only
+        kinds = {
+            "pseudonymous": self.pseudonymous,
+            "coarse": self.coarse,
+            "draw": bool(self.draw),
+            "ids": self.ids_only,
+        }
+        return "-".join([studies or "all", *(name for name, is_kind in kinds.items() if is_kind)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,20 @@ def validate_request(request: ExportRequest) -> None:
         )
     if request.first and request.last and request.last < request.first:
         raise ExportError(f"The last day, {request.last}, is before the first, {request.first}. Nothing was exported.")
+    if request.draw and (
+        request.draw < 0
+        or request.coarse
+        or request.ids_only
+        or len(request.studies) != 1
+        or request.marts not in (("videos",), ("comments",))
+        or request.formats != ("csv",)
+    ):
+        raise ExportError(
+            "A coding sheet is a CSV file with some videos or comments of one study. Nothing was exported. Name one "
+            "study, and the mart videos or comments, with no other format than csv and neither coarse nor ids only."
+        )
+    if (request.seed or request.by) and not request.draw:
+        raise ExportError("A seed or strata belong to a draw. Nothing was exported. Name the number of rows to draw.")
     if request.coarse and (request.pseudonymous or request.ids_only):
         raise ExportError(
             "A coarse release has pseudonyms of its own and no ids. Nothing was exported. Choose one of coarse, "
