@@ -94,7 +94,7 @@ def _coarsen(
             size = f"count(DISTINCT {sql_identifier(username)})" if username else "count(*)"
             if column.type == "VARCHAR[]":
                 joins.append(_common_values(name, size, f"coarse_{number}"))
-                expression = f"CASE WHEN {name} IS NOT NULL THEN coalesce(coarse_{number}.kept, []) END"
+                expression = f"CASE WHEN {name} IS NOT NULL THEN coalesce(coarse_{number}.coarse_kept, []) END"
             else:
                 expression = f"CASE WHEN {size} OVER (PARTITION BY {name}) >= {SMALL_CELL} THEN {name} END"
         if "n_creators" in mart.names and column.name not in _GROUP and column.sql != "true":
@@ -112,11 +112,11 @@ def _coarsen(
 
 def _common_values(name: str, size: str, alias: str) -> str:
     """Return a join with the elements of a list that enough accounts share, by row."""
-    elements = f"(SELECT *, unnest({name}) AS element FROM coarse_rows)"
+    elements = f"(SELECT *, unnest({name}) AS coarse_element FROM coarse_rows)"
     return (
-        f"LEFT JOIN (SELECT coarse_row, list(element) AS kept FROM {elements} WHERE element IN "
-        f"(SELECT element FROM {elements} GROUP BY element HAVING {size} >= {SMALL_CELL}) GROUP BY coarse_row) "
-        f"AS {alias} USING (coarse_row)"
+        f"LEFT JOIN (SELECT coarse_row, list(coarse_element) AS coarse_kept FROM {elements} WHERE coarse_element IN "
+        f"(SELECT coarse_element FROM {elements} GROUP BY coarse_element HAVING {size} >= {SMALL_CELL}) "
+        f"GROUP BY coarse_row) AS {alias} USING (coarse_row)"
     )
 
 

@@ -1,10 +1,13 @@
 """Exports of the marts that dbt builds: every column has a treatment, and every mart is exported in every format."""
 
+import re
+
 import duckdb
 import pandas as pd
 import pytest
 
 from research_assets.export import FORMATS, Export, ExportRequest, export
+from research_assets.export.coarse import SKIPPED_MARTS
 from research_assets.export.treatment import TREATMENTS, Treatment, mart_treatments
 from research_assets.warehouse.reader import Mart, MartColumn, connect_read_only, read_marts
 from research_assets_tests.export.export_warehouse import NOW
@@ -70,6 +73,21 @@ def test_ids_are_exact_in_each_format(full_export: Export) -> None:
             f"SELECT DISTINCT video_id FROM '{full_export.folder}/parquet/comments.parquet'"
         ).fetchall()
     assert rows == [(ANNA_VIDEO,)]
+
+
+def test_coarse_release_contains_no_name_no_id_and_no_time(built_warehouse: BuiltWarehouse) -> None:
+    release = export(built_warehouse.settings, ExportRequest(formats=("csv",), coarse=True, texts=True), [], NOW)
+    assert set(release.skipped) == set(SKIPPED_MARTS)
+    assert set(release.rows) > {"videos", "comments", "users", "coverage", "engagements"}
+    for path in (release.folder / "csv").iterdir():
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+        assert "uploaded_at" not in cells
+        found = {str(cell) for column in cells for cell in cells[column]}
+        assert not found & {*PEOPLE, f"id_{ANNA_VIDEO}", str(ANNA_VIDEO)}, path
+        # Known changes of the API are the project's own.
+        times = [cell for cell in found if re.search(r"\d{4}-\d\d-\d\d[T ]\d", cell)]
+        assert not times or path.stem == "api_changes", (path, times[:3])
+    assert "| `videos` | study, day," in (release.folder / "DISCLOSURE.md").read_text()
 
 
 def test_pseudonymous_files_contain_no_names_or_ids(pseudonymous_export: Export, full_export: Export) -> None:
