@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; without credentials it uses a simulated API."),
     "new-study": ("research_assets.cli.new_study:command", "Write a study file and estimate its cost in requests."),
+    "preregister": (
+        "research_assets.cli.preregister:command",
+        "Write the preregistration of a study: query, days, sampling, planned cost.",
+    ),
     "plan": ("research_assets.cli.plan:command", "Estimate the remaining requests and the completion date."),
     "status": ("research_assets.cli.status:command", "Show the remaining quota and the units of each study by state."),
     "collect": ("research_assets.cli.collect:command", "Collect what is due now without the UI, then build the marts."),

@@ -18,7 +18,7 @@ from research_assets.export import columns
 from research_assets.export.coding import draw_note
 from research_assets.export.contents import CoverageCount, Retrieval, software_version
 from research_assets.export.ddi import StudyText, ddi_xml, updated_ddi
-from research_assets.export.readme import TERMS_NOTE, describe_comments, describe_days, describe_removals
+from research_assets.export.readme import TERMS_NOTE, describe_days, describe_removals
 from research_assets.export.request import Export, ExportColumn, ExportedFile, MartSelection
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
@@ -137,7 +137,7 @@ def _study_text(
     title = f"{kind}: {studies} ({export.made_at:%Y-%m-%d})"
     complete = sum(one.units for one in counts if one.state == "complete")
     units = sum(one.units for one in counts)
-    notes = [f"Study {spec.name}: comments of {describe_comments(spec.comments)}." for spec in specs]
+    notes = [f"Study {spec.name}: comments of {spec.comments.described_videos}." for spec in specs]
     return StudyText(
         title=title,
         abstract=(

@@ -14,7 +14,7 @@ from research_assets.export.contents import CoverageCount, software_version
 from research_assets.export.pseudonyms import Scrub
 from research_assets.export.request import Export, ExportRequest, MartSelection
 from research_assets.planning.messages import pluralize
-from research_assets.study.spec import CommentRule, StudySpec
+from research_assets.study.spec import StudySpec
 
 PERSONAL_FIELDS = frozenset({"username", "video_id", "music_id"})
 """Fields of a query whose values identify people."""
@@ -214,7 +214,7 @@ def _queries(specs: Sequence[StudySpec], scrub: Scrub | None) -> Iterator[str]:
         yield "\n".join(["```", *lines, "```"])
         panel = f"a panel of {pluralize(len(spec.panel), 'account')}" if spec.panel else "no panel"
         yield (
-            f"Comments: {describe_comments(spec.comments)}; replies: {spec.comments.replies}. "
+            f"Comments: {spec.comments.described_videos}; replies: {spec.comments.replies}. "
             f"Profiles: {spec.users.who}. Lists of accounts: {panel}. Profiles and lists are observed {spec.observe}."
         )
         if spec.pseudonymous:
@@ -224,16 +224,6 @@ def _queries(specs: Sequence[StudySpec], scrub: Scrub | None) -> Iterator[str]:
                 "before they "
                 "were stored." + (" The pseudonyms of this export replace the stored ones." if scrub else "")
             )
-
-
-def describe_comments(rule: CommentRule) -> str:
-    """Return the videos whose comments a study collects."""
-    return {
-        "all": "all videos",
-        "top": f"the {rule.n:,} most commented videos of each day",
-        "sample": f"a random sample of each day's videos (fraction {rule.fraction:g}, seed {rule.seed})",
-        "none": "no videos",
-    }[rule.videos]
 
 
 def _redacted(query: Mapping[str, Any], scrub: Scrub) -> dict[str, list[dict[str, Any]]]:
