@@ -30,7 +30,7 @@ _SLOTS = {
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a preregistration fixes: the study, the SHA-256 of its file, and the days that are collected already."""
+    """Contents of a preregistration: the study, the SHA-256 of its file, and the number of days collected already."""
 
     study: StudySpec
     file_name: str
