@@ -15,10 +15,10 @@ from research_assets.resources import PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Files of the study's marts: Parquet, CSV or Stata, with a codebook and a README.
+DESCRIPTION = """Files of the study's marts: Parquet, CSV, Stata or SPSS, with a codebook and a README.
 
-{simulated}An export is complete, pseudonymous, or only ids. In CSV and Stata files ids are text, because Excel, R and
-Stata would round them.
+{simulated}An export is complete, pseudonymous, coarse, or only ids. In CSV, Stata and SPSS files ids are text, because
+Excel, R, Stata and SPSS would round them.
 
 **Folder:** a new folder below `{exports}` for each run. Without configuration it contains all marts as Parquet and CSV.
 To choose formats, marts, days or pseudonyms, open the menu next to *Materialize* and select *Open launchpad*, or run
@@ -35,13 +35,17 @@ To choose formats, marts, days or pseudonyms, open the menu next to *Materialize
 class ExportConfig(dg.Config):
     """Run configuration of an export. Empty lists and days mean all."""
 
-    formats: list[str] = Field(["parquet", "csv"], description="Formats: parquet, csv, stata")
+    formats: list[str] = Field(["parquet", "csv"], description="Formats: parquet, csv, stata, spss")
     marts: list[str] = Field([], description="Names of marts; empty for all")
     first: str = Field("", description="First UTC day, such as 2026-02-01; empty for no limit")
     last: str = Field("", description="Last UTC day, inclusive; empty for no limit")
     pseudonymous: bool = Field(
         False, description="Replace accounts and ids with keyed pseudonyms; drop identifying columns"
     )
+    coarse: bool = Field(
+        False, description="Release days, rounded numbers and no small cells under new pseudonyms, with a report"
+    )
+    texts: bool = Field(False, description="Keep the texts of a coarse release")
     ids_only: bool = Field(False, description="Export only the ids of videos and comments, for rehydration")
 
 
@@ -74,6 +78,8 @@ def export_asset(
                 formats=tuple(config.formats),
                 pseudonymous=config.pseudonymous,
                 ids_only=config.ids_only,
+                coarse=config.coarse,
+                texts=config.texts,
             )
             result = export(settings, request, [study], now())
             record_command(settings, export_command(result.folder.name), now())

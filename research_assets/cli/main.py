@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; without credentials it uses a simulated API."),
     "new-study": ("research_assets.cli.new_study:command", "Write a study file and estimate its cost in requests."),
+    "preregister": (
+        "research_assets.cli.preregister:command",
+        "Write the preregistration of a study: query, days, sampling, planned cost.",
+    ),
     "plan": ("research_assets.cli.plan:command", "Estimate the remaining requests and the completion date."),
     "status": ("research_assets.cli.status:command", "Show the remaining quota and the units of each study by state."),
     "collect": ("research_assets.cli.collect:command", "Collect what is due now without the UI, then build the marts."),
@@ -27,8 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check-api": ("research_assets.cli.check_api:command", "Check the address and the credentials of the API."),
     "export": (
         "research_assets.cli.export:command",
-        "Write the marts as Parquet, CSV or Stata files, with a codebook.",
+        "Write the marts as Parquet, CSV, Stata or SPSS files, with a codebook.",
     ),
+    "score": ("research_assets.cli.score:command", "Estimate precision and recall of a rule from a coding sheet."),
     "report": ("research_assets.cli.report:command", "Write the HTML report of each study from the marts."),
     "audit": ("research_assets.cli.audit:command", "Measure the share of listed videos that the API returns."),
     "rehydrate": ("research_assets.cli.rehydrate:command", "Fetch the videos listed in a file of ids."),
@@ -72,6 +77,7 @@ KNOWN_ERRORS = (
     "research_assets.warehouse.reader:WarehouseReadError",
     "research_assets.warehouse.spark:SparkBuildError",
     "research_assets.export:ExportError",
+    "research_assets.export.coding:CodingSheetError",
     "research_assets.collect.id_lists.reader:IdListError",
     "research_assets.sandbox.server:PortInUse",
 )

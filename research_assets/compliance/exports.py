@@ -17,7 +17,9 @@ from research_assets.compliance.exported_rows import item_rule, study_rule
 from research_assets.compliance.foreign_files import search_file
 from research_assets.compliance.other_files import bytes_contain
 from research_assets.compliance.plan import Plan
+from research_assets.export.archive import ARCHIVE_FILES
 from research_assets.export.build import MANIFEST, README, read_export, record_removal
+from research_assets.export.coarse import DISCLOSURE, release_key
 from research_assets.export.columns import OWN_MARTS
 from research_assets.export.readme import map_conditions
 from research_assets.export.request import Export, ExportError
@@ -28,8 +30,8 @@ from research_assets.storage.files import fsync_folder, private_folder, publish_
 from research_assets.storage.withheld import Cleaner
 
 CODEBOOK = "codebook.html"
-OWN_FILES = frozenset({MANIFEST, README, CODEBOOK, "codebook.csv"})
-"""Files of an export beside its tables. `codebook.csv` describes columns, with no value of a row."""
+OWN_FILES = frozenset({MANIFEST, README, CODEBOOK, "codebook.csv", DISCLOSURE, *ARCHIVE_FILES})
+"""Files of an export beside its tables. `codebook.csv` and the files for archives contain no value of a row."""
 
 FILES_REWRITTEN = "files rewritten"
 
@@ -57,6 +59,10 @@ class ExportRemoval:
             if export is None:
                 if _was_export(folder) and any(search_file(path, cleaner) != "clean" for path in _files(folder)):
                     self._remove(folder)
+                continue
+            if export.request.coarse and not release_key(self.settings, folder.name).is_file():
+                # Without the key of the release nobody can tell whether it contains the item.
+                self._remove(folder)
                 continue
             texts = {
                 README: lambda text: cleaner.text(map_conditions(text, cleaner.condition)),
@@ -164,6 +170,7 @@ class ExportRemoval:
             self.plan.removed_exports.append(folder.name)
             self.save()
             shutil.rmtree(folder)
+            release_key(self.settings, folder.name).unlink(missing_ok=True)
             fsync_folder(folder.parent)
 
 

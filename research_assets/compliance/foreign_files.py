@@ -1,8 +1,8 @@
 """Search of files that a user put into the data folder, in formats that the removal does not rewrite.
 
 Compressed files and archives are searched inside, also in each other; Excel's and other office files are archives.
-DuckDB, Parquet and Stata files are read as tables. A file in any other binary format cannot be shown to be without an
-item. Not here: text and SQLite files, which are rewritten (see other_files.py).
+DuckDB, Parquet, Stata and SPSS files are read as tables. A file in any other binary format cannot be shown to be
+without an item. Not here: text and SQLite files, which are rewritten (see other_files.py).
 """
 
 import bz2
@@ -20,7 +20,7 @@ import duckdb
 import zstandard
 
 from research_assets.compliance.exported_rows import item_rule
-from research_assets.export import stata
+from research_assets.export import spss, stata
 from research_assets.export.rewriting import RewritingError, find_changes
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
@@ -49,6 +49,8 @@ def search_file(path: Path, cleaner: Cleaner) -> Verdict:
         head = file.read(16)
     if head[:4] == b"PAR1" and path.suffix == ".parquet":
         return _search_table(path, cleaner)
+    if head[:4] in (b"$FL2", b"$FL3"):
+        return _search_spss(path, cleaner)
     if head[8:12] == b"DUCK":
         return _search_duckdb(path, cleaner)
     if path.stat().st_size > _MAX_BYTES:
@@ -61,6 +63,16 @@ def _search_table(path: Path, cleaner: Cleaner) -> Verdict:
         return "contains" if find_changes(path, lambda names: item_rule(cleaner, names)) else "clean"
     except RewritingError:
         return "unknown"
+
+
+def _search_spss(path: Path, cleaner: Cleaner) -> Verdict:
+    try:
+        frame = spss.read_table(path).frame
+    except ValueError:
+        return "unknown"
+    rule = item_rule(cleaner, list(frame.columns))
+    rows = zip(*(frame[name] for name in frame.columns), strict=True)
+    return "contains" if any(rule(row) != {} for row in rows) else "clean"
 
 
 def _search_duckdb(path: Path, cleaner: Cleaner) -> Verdict:

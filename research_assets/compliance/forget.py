@@ -22,6 +22,7 @@ from research_assets.compliance.removal import Removal
 from research_assets.compliance.reports import write_again
 from research_assets.compliance.selection import Selection, select_items
 from research_assets.compliance.whole_folders import EVERYTHING, FolderRemoval
+from research_assets.export.coarse import release_keys
 from research_assets.export.pseudonyms import load_or_create_key as load_pseudonym_key
 from research_assets.export.pseudonyms import make_pseudonymizer
 from research_assets.settings import Settings
@@ -295,17 +296,17 @@ def _new_plan(
 
 def _pseudonyms(settings: Settings, selection: Selection) -> list[str]:
     """Return the pseudonyms of the items in exports; none if the project has no key, so no export with pseudonyms."""
-    path = settings.export_key
-    if not path.exists() or not path.stat().st_size:
-        return []
-    pseudonym = make_pseudonymizer(load_pseudonym_key(path))
-    return sorted(
-        [
+    found = []
+    for path in (settings.export_key, *release_keys(settings)):
+        if not path.exists() or not path.stat().st_size:
+            continue
+        pseudonym = make_pseudonymizer(load_pseudonym_key(path))
+        found += [
             *(pseudonym("user", handle) for handle in selection.handles | selection.pseudonyms),
             *(pseudonym("video", str(video)) for video in selection.videos),
             *(pseudonym("comment", str(one)) for one in selection.comments | selection.comments_with_them),
         ]
-    )
+    return sorted(found)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Exports: marts as Parquet, CSV or Stata files, complete or pseudonymous, or only the ids.
+"""Exports: marts as Parquet, CSV, Stata or SPSS files, complete or pseudonymous, or only the ids.
 
 The package reads the published warehouse and writes one folder below `exports/` per export, with a codebook, a README
-and a manifest. DuckDB streams the rows; only Stata files pass through pandas.
+and a manifest. DuckDB streams the rows; only Stata and SPSS files pass through pandas.
 Not here: the Dagster asset (see assets/export.py), the command (see cli/export.py).
 """
 

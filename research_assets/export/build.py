@@ -16,7 +16,24 @@ from typing import Any
 import duckdb
 
 from research_assets.export import columns, stata
-from research_assets.export.contents import codebook_csv, read_column_origins, read_coverage_counts, software_version
+from research_assets.export.archive import CHECKSUMS, update_archive, write_archive, write_checksums
+from research_assets.export.coarse import (
+    DISCLOSURE,
+    SKIPPED_MARTS,
+    SKIPPED_REASON,
+    coarsen,
+    read_disclosure,
+    release_key,
+    render_disclosure,
+)
+from research_assets.export.coding import draw
+from research_assets.export.contents import (
+    codebook_csv,
+    read_column_origins,
+    read_coverage_counts,
+    read_retrieval,
+    software_version,
+)
 from research_assets.export.formats import SUFFIXES, WRITERS, write_ids
 from research_assets.export.pseudonyms import (
     Scrub,
@@ -52,7 +69,7 @@ from research_assets.warehouse.reader import (
 )
 
 MEMORY = "2GB"
-"""Memory limit of DuckDB. pandas, which writes Stata files, is not limited by it."""
+"""Memory limit of DuckDB. pandas, which writes Stata and SPSS files, is not limited by it."""
 MANIFEST, README = "manifest.json", "README.md"
 _STALE_AFTER = timedelta(days=1)
 """Age from which a temporary folder is treated as left behind by a process that died."""
@@ -70,10 +87,11 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
-    key = load_or_create_key(settings.export_key) if request.pseudonymous else None
     files.private_folder(settings.exports)
     _remove_stale_builds(settings, now)
     folder = _unused_folder(settings.exports / f"{request.folder_name}-{now:%Y%m%dT%H%M%SZ}")
+    key_file = release_key(settings, folder.name) if request.coarse else settings.export_key
+    key = load_or_create_key(key_file) if request.has_pseudonyms else None
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
@@ -102,6 +120,8 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     finally:
         if build.exists():
             shutil.rmtree(build)
+        if request.coarse and not folder.exists():
+            key_file.unlink(missing_ok=True)
     return export
 
 
@@ -125,13 +145,24 @@ def _write_all(
     marts = read_marts(connection)
     studies = read_studies(connection, marts)
     selections, skipped = select_marts(request, marts, studies)
+    counts = read_coverage_counts(connection, marts, request)
+    retrieval = read_retrieval(connection, marts, request)
+    if request.coarse:
+        skipped |= {one.mart.name: SKIPPED_REASON for one in selections if one.mart.name in SKIPPED_MARTS}
+        selections = [one for one in selections if one.mart.name not in SKIPPED_MARTS]
+        selections = coarsen(connection, selections, texts=request.texts, simulated=simulated)
+        report = render_disclosure(read_disclosure(connection, selections), texts=request.texts, simulated=simulated)
+        (build / DISCLOSURE).write_text(report, encoding="utf-8")
+    if request.draw:
+        selections = [draw(connection, one, request, simulated=simulated) for one in selections]
     if request.ids_only:
         selections, skipped = [], {}
         rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)
         written = [ExportedFile.of(build, build / "ids.csv", "", "csv", rows)]
     else:
-        if "stata" in request.formats:
-            stata.check_size(connection, selections)
+        for file_format, program in (("stata", "Stata"), ("spss", "SPSS")):
+            if file_format in request.formats:
+                stata.check_size(connection, selections, program)
         written = [
             file
             for selection in selections
@@ -148,10 +179,12 @@ def _write_all(
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
-    counts = read_coverage_counts(connection, marts, request)
     text = render_readme(result, selections, exported_specs, counts, scrub)
     (build / README).write_text(text, encoding="utf-8")
-    (build / MANIFEST).write_bytes(_manifest_bytes(_to_manifest(result)))
+    write_archive(build, result, selections, exported_specs, counts, retrieval)
+    manifest = _manifest_bytes(_to_manifest(result))
+    write_checksums(build, written, MANIFEST, manifest)
+    (build / MANIFEST).write_bytes(manifest)
     return result
 
 
@@ -161,7 +194,7 @@ def read_export(folder: Path) -> Export:
 
 
 def record_removal(export: Export, rows: Mapping[str, int], at: datetime, *, study: str = "") -> Export:
-    """Write README and manifest of an export whose files were rewritten, and return the export as it is now.
+    """Write the texts and the manifest of an export whose files were rewritten, and return the export as it is now.
 
     `rows` are the rows of each file now, by its path; other files keep their entry. The manifest is written last. Until
     then its checksums show that the removal is not finished, and the function may be called again.
@@ -185,11 +218,15 @@ def record_removal(export: Export, rows: Mapping[str, int], at: datetime, *, stu
     readme = export.folder / README
     if readme.exists():
         files.write_private(readme, updated_readme(readme.read_text(encoding="utf-8"), result).encode())
+    update_archive(result)
     # Members that this version does not know stay as they are.
     manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
     new = _to_manifest(result)
     manifest |= {name: new[name] for name in ("files", "removals")}
-    files.write_private(export.folder / MANIFEST, _manifest_bytes(manifest))
+    content = _manifest_bytes(manifest)
+    if (export.folder / CHECKSUMS).exists():
+        write_checksums(export.folder, files_now, MANIFEST, content)
+    files.write_private(export.folder / MANIFEST, content)
     return result
 
 
@@ -215,7 +252,7 @@ def _write_mart(
     simulated: bool,
 ) -> list[ExportedFile]:
     mart = selection.mart
-    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous, simulated=simulated)
+    export_columns = columns.selected_columns(selection, pseudonymous=request.pseudonymous, simulated=simulated)
     written = []
     for file_format in request.formats:
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"

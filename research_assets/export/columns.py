@@ -3,18 +3,19 @@
 - Parquet: types of the warehouse.
 - CSV: ids begin with `id_`, because spreadsheets and R would read them as numbers and lose their last digits. A text
   that a spreadsheet would run as a formula begins with an apostrophe. Times are ISO 8601 in UTC, lists are JSON text.
-- Stata: ids are text, times are UTC without a time zone, lists are JSON text.
+- Stata and SPSS: ids are text, times are UTC without a time zone, lists are JSON text.
 
-Not here: which column gets which treatment (see treatment.py), the files (see formats.py and stata.py).
+Not here: which column gets which treatment (see treatment.py), the files (see formats.py, stata.py and spss.py).
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 
+from research_assets.export.request import ExportColumn, MartSelection
 from research_assets.export.treatment import PSEUDONYM_KINDS, Treatment, mart_treatments
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.text import FORMULA_START
@@ -27,30 +28,6 @@ MIN_TEXT_ID_DIGITS = 16
 
 _STATA_MAX = 8.98e307
 """Largest number in a Stata file; larger ones, infinity and NaN are missing values there."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportColumn:
-    """A column of an exported file: name, type after the treatment, SQL, and description.
-
-    `treatment` is empty if the export is not pseudonymous.
-    """
-
-    name: str
-    type: str
-    sql: str
-    description: str
-    treatment: str = ""
-
-    @property
-    def is_id(self) -> bool:
-        """Return whether the column is a 64-bit id, which must not be converted to a number of lower precision."""
-        return self.type == "BIGINT" and (self.name == "id" or self.name.endswith("_id"))
-
-    @property
-    def is_nested(self) -> bool:
-        """Return whether the column is a list, a struct or a map."""
-        return self.type.endswith("]") or self.type.startswith(("STRUCT", "MAP"))
 
 
 SIMULATED = "simulated"
@@ -67,6 +44,11 @@ def export_columns(mart: Mart, *, pseudonymous: bool, simulated: bool) -> list[E
     treatments = mart_treatments(mart)
     exported = [column for column in mart.columns if treatments[column.name] is not Treatment.DROP]
     return [*(_pseudonymized(column, treatments[column.name], mart) for column in exported), *marks]
+
+
+def selected_columns(selection: MartSelection, *, pseudonymous: bool, simulated: bool) -> list[ExportColumn]:
+    """Return the exported columns of a selected mart, or those of its coarse release."""
+    return list(selection.columns) or export_columns(selection.mart, pseudonymous=pseudonymous, simulated=simulated)
 
 
 def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> ExportColumn:

@@ -1,6 +1,6 @@
 """Writers of one exported file: Parquet and CSV, streamed by DuckDB, and the list of ids.
 
-Not here: Stata files (see stata.py), the SQL of columns (see columns.py).
+Not here: Stata and SPSS files (see stata.py, spss.py), the SQL of columns (see columns.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.export import columns, stata
-from research_assets.export.columns import ExportColumn, select_sql
-from research_assets.export.request import ExportRequest, MartSelection
+from research_assets.export import columns, spss, stata
+from research_assets.export.columns import select_sql
+from research_assets.export.request import ExportColumn, ExportRequest, MartSelection
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.warehouse.reader import Mart, filter_condition
 
@@ -21,7 +21,7 @@ BYTE_ORDER_MARK = "\ufeff"
 PARQUET_OPTIONS = "FORMAT parquet, COMPRESSION zstd"
 """Options of DuckDB for exported Parquet files."""
 
-SUFFIXES = {"parquet": "parquet", "csv": "csv", "stata": "dta"}
+SUFFIXES = {"parquet": "parquet", "csv": "csv", "stata": "dta", "spss": "sav"}
 
 
 def write_parquet(
@@ -56,7 +56,12 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path, options
 
 Writer = Callable[[duckdb.DuckDBPyConnection, MartSelection, Sequence[ExportColumn], Path], int]
 
-WRITERS: dict[str, Writer] = {"parquet": write_parquet, "csv": write_csv, "stata": stata.write_stata}
+WRITERS: dict[str, Writer] = {
+    "parquet": write_parquet,
+    "csv": write_csv,
+    "stata": stata.write_stata,
+    "spss": spss.write_spss,
+}
 """Writers by format."""
 
 

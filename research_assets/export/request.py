@@ -1,4 +1,4 @@
-"""Types of an export: the request, the selected marts, the written files; and the selection of marts.
+"""Types of an export: the request, the selected marts and columns, the written files; and the selection of marts.
 
 Not here: writing an export (see build.py).
 """
@@ -16,7 +16,7 @@ from research_assets.warehouse.reader import (
     require_studies,
 )
 
-FORMATS = ("parquet", "csv", "stata")
+FORMATS = ("parquet", "csv", "stata", "spss")
 DEFAULT_FORMATS = ("parquet", "csv")
 """Formats if the request names none."""
 
@@ -30,6 +30,8 @@ class ExportRequest:
     """A requested export: studies, marts, days (both inclusive) and formats. Empty studies, marts or days mean all.
 
     `pseudonymous` replaces or drops everything that identifies people. `ids_only` exports only ids, for rehydration.
+    `coarse` releases less detail under pseudonyms of this release, with texts only if `texts` is true (see coarse.py).
+    `draw` writes a coding sheet with this number of rows, drawn with `seed`, in strata of `by` (see coding.py).
     """
 
     studies: tuple[str, ...] = ()
@@ -39,22 +41,65 @@ class ExportRequest:
     formats: tuple[str, ...] = DEFAULT_FORMATS
     pseudonymous: bool = False
     ids_only: bool = False
+    coarse: bool = False
+    texts: bool = False
+    draw: int = 0
+    seed: int = 0
+    by: str = ""
+
+    @property
+    def has_pseudonyms(self) -> bool:
+        """Whether accounts and ids are replaced by pseudonyms, of the project or of this release."""
+        return self.pseudonymous or self.coarse
 
     @property
     def folder_name(self) -> str:
         """First part of the name of the folder."""
         studies = "-".join(map(file_name, self.studies)) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
-        studies = studies or "all"
-        return studies + "-pseudonymous" * self.pseudonymous + "-ids" * self.ids_only
+        kinds = {
+            "pseudonymous": self.pseudonymous,
+            "coarse": self.coarse,
+            "draw": bool(self.draw),
+            "ids": self.ids_only,
+        }
+        return "-".join([studies or "all", *(name for name, is_kind in kinds.items() if is_kind)])
+
+
+@dataclass(frozen=True, slots=True)
+class ExportColumn:
+    """A column of an exported file: name, type after the treatment, SQL, and description.
+
+    `treatment` is empty if the export is not pseudonymous.
+    """
+
+    name: str
+    type: str
+    sql: str
+    description: str
+    treatment: str = ""
+
+    @property
+    def is_id(self) -> bool:
+        """Return whether the column is a 64-bit id, which must not be converted to a number of lower precision."""
+        return self.type == "BIGINT" and (self.name == "id" or self.name.endswith("_id"))
+
+    @property
+    def is_nested(self) -> bool:
+        """Return whether the column is a list, a struct or a map."""
+        return self.type.endswith("]") or self.type.startswith(("STRUCT", "MAP"))
 
 
 @dataclass(frozen=True, slots=True)
 class MartSelection:
-    """A mart in an export, the SQL condition on its rows (empty: all rows), and a note on it for readers."""
+    """A mart in an export, the SQL condition on its rows (empty: all rows), and a note on it for readers.
+
+    `columns` are the columns of a coarse release; empty for those of the mart.
+    """
 
     mart: Mart
     condition: str
     note: str = ""
+    columns: tuple[ExportColumn, ...] = ()
 
 
 def validate_request(request: ExportRequest) -> None:
@@ -65,6 +110,27 @@ def validate_request(request: ExportRequest) -> None:
         )
     if request.first and request.last and request.last < request.first:
         raise ExportError(f"The last day, {request.last}, is before the first, {request.first}. Nothing was exported.")
+    if request.draw and (
+        request.draw < 0
+        or request.coarse
+        or request.ids_only
+        or len(request.studies) != 1
+        or request.marts not in (("videos",), ("comments",))
+        or request.formats != ("csv",)
+    ):
+        raise ExportError(
+            "A coding sheet is a CSV file with some videos or comments of one study. Nothing was exported. Name one "
+            "study, and the mart videos or comments, with no other format than csv and neither coarse nor ids only."
+        )
+    if (request.seed or request.by) and not request.draw:
+        raise ExportError("A seed or strata belong to a draw. Nothing was exported. Name the number of rows to draw.")
+    if request.coarse and (request.pseudonymous or request.ids_only):
+        raise ExportError(
+            "A coarse release has pseudonyms of its own and no ids. Nothing was exported. Choose one of coarse, "
+            "pseudonymous and ids only."
+        )
+    if request.texts and not request.coarse:
+        raise ExportError("Other exports contain texts anyway. Nothing was exported. Request texts with coarse only.")
     if request.ids_only and request.pseudonymous:
         raise ExportError(
             "The API cannot look up pseudonyms, so an export is either pseudonymous or of ids only. Nothing was "

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import duckdb
 
-from research_assets.export import stata
+from research_assets.export import spss, stata
 from research_assets.export.columns import MIN_TEXT_ID_DIGITS, TEXT_ID_PREFIX
 from research_assets.export.formats import BYTE_ORDER_MARK, PARQUET_OPTIONS
 from research_assets.storage.parquet_io import LARGE_MEMORY, open_duckdb
@@ -28,7 +28,8 @@ from research_assets.text import FORMULA_START, csv_text
 Rule = Callable[[Sequence[Any]], Mapping[str, Any] | None]
 """Change of a row: None if it goes, else the new values of its columns, by name; empty if it stays as it is.
 
-Values are texts, 64-bit ids, or the lists and structures of DuckDB; CSV and Stata files have JSON in their place."""
+Values are texts, 64-bit ids, or the lists and structures of DuckDB; other formats than Parquet have JSON in their
+place."""
 
 MakeRule = Callable[[Sequence[str]], Rule]
 """Return the rule for rows of these columns."""
@@ -66,7 +67,7 @@ class Changes:
 
 
 def find_changes(path: Path, make_rule: MakeRule) -> Changes:
-    """Return the changes of a Parquet, CSV or Stata file. Raises RewritingError if it cannot be read."""
+    """Return the changes of a Parquet, CSV, Stata or SPSS file. Raises RewritingError if it cannot be read."""
     try:
         return _FORMATS[path.suffix][0](path, make_rule)
     except _ERRORS as error:
@@ -242,8 +243,11 @@ def _encode_cell(value: str | None) -> str:
 
 
 def _find_in_stata(path: Path, make_rule: MakeRule) -> Changes:
+    return _find_in_frame(stata.read_table(path).frame, make_rule)
+
+
+def _find_in_frame(table: Any, make_rule: MakeRule) -> Changes:
     changes = Changes()
-    table = stata.read_table(path).frame
     names = [name for name in table.columns if table[name].dtype == object]
     rule = make_rule(names)
     for row in zip(*(table[name] for name in names), strict=True) if names else ((),) * len(table):
@@ -253,11 +257,25 @@ def _find_in_stata(path: Path, make_rule: MakeRule) -> Changes:
 
 def _write_stata(path: Path, changes: Changes, draft: Path) -> None:
     table = stata.read_table(path)
+    table.frame = _changed_frame(table.frame, changes)
+    stata.write_table(table, draft)
+
+
+def _find_in_spss(path: Path, make_rule: MakeRule) -> Changes:
+    return _find_in_frame(spss.read_table(path).frame, make_rule)
+
+
+def _write_spss(path: Path, changes: Changes, draft: Path) -> None:
+    table = spss.read_table(path)
+    table.frame = _changed_frame(table.frame, changes)
+    spss.write_table(table, draft)
+
+
+def _changed_frame(frame: Any, changes: Changes) -> Any:
     for number, values in changes.changed.items():
         for name, value in values.items():
-            table.frame.iat[number, table.frame.columns.get_loc(name)] = value or ""
-    table.frame = table.frame.drop(index=list(changes.removed)).reset_index(drop=True)
-    stata.write_table(table, draft)
+            frame.iat[number, frame.columns.get_loc(name)] = value or ""
+    return frame.drop(index=list(changes.removed)).reset_index(drop=True)
 
 
 _ERRORS = (duckdb.Error, csv.Error, ValueError, KeyError, IndexError, EOFError)
@@ -265,5 +283,6 @@ _FORMATS: dict[str, tuple[Callable[[Path, MakeRule], Changes], Callable[[Path, C
     ".parquet": (_find_in_parquet, _write_parquet),
     ".csv": (_find_in_csv, _write_csv),
     ".dta": (_find_in_stata, _write_stata),
+    ".sav": (_find_in_spss, _write_spss),
 }
 """How to find and to write changes, by the end of the file's name."""

@@ -18,12 +18,12 @@ from typing import Any
 import duckdb
 
 from research_assets.export import columns
-from research_assets.export.columns import ExportColumn, select_sql
-from research_assets.export.request import ExportError, MartSelection
+from research_assets.export.columns import select_sql
+from research_assets.export.request import ExportColumn, ExportError, MartSelection
 from research_assets.storage.raw_sql import sql_identifier
 
 MAX_ROWS = 1_000_000
-"""Maximum number of rows of a mart in a Stata file."""
+"""Maximum number of rows of a mart in a Stata or SPSS file, which is made in memory."""
 
 VERSION = 118
 """Version of the file format, which Stata 14 and later can read."""
@@ -41,16 +41,16 @@ RESERVED = frozenset(
 """Reserved words, which cannot be names of variables."""
 
 
-def check_size(connection: duckdb.DuckDBPyConnection, selections: Sequence[MartSelection]) -> None:
+def check_size(connection: duckdb.DuckDBPyConnection, selections: Sequence[MartSelection], program: str) -> None:
     """Raise ExportError if a mart has more than `MAX_ROWS` rows. Call it before writing."""
     for selection in selections:
         query = select_sql(selection.mart, iter(["count(*)"]), selection.condition)
         ((rows,),) = connection.sql(query).fetchall()
         if rows > MAX_ROWS:
             raise ExportError(
-                f"The mart {selection.mart.name} has {rows:,} rows, too many for Stata: the limit is {MAX_ROWS:,}, "
+                f"The mart {selection.mart.name} has {rows:,} rows, too many for {program}: the limit is {MAX_ROWS:,}, "
                 "because the file is created in memory. Nothing was exported. Request fewer days or one study, or "
-                "export csv and read it in Stata with: import delimited."
+                "export csv and read that (in Stata: import delimited; in SPSS: GET DATA)."
             )
 
 

@@ -31,6 +31,16 @@ class CommentRule:
     seed: int = 0
     replies: Literal["all", "none"] = "all"
 
+    @property
+    def described_videos(self) -> str:
+        """The videos whose comments are collected, as text."""
+        return {
+            "all": "all videos",
+            "top": f"the {self.n:,} most commented videos of each day",
+            "sample": f"a random sample of each day's videos (fraction {self.fraction:g}, seed {self.seed})",
+            "none": "no videos",
+        }[self.videos]
+
 
 @dataclass(frozen=True, slots=True)
 class UserRule:

@@ -31,7 +31,8 @@ def test_export_writes_the_named_files(export_settings: Settings) -> None:
     assert result.exit_code == 0, result.output
     (found,) = re.findall(r"Exported to (\S+);", result.stdout)
     assert sorted(str(path.relative_to(found)) for path in Path(found).rglob("*.*")) == [
-        *("README.md", "codebook.csv", "csv/users.csv", "csv/videos.csv", "manifest.json"),
+        *("CITATION.cff", "DATA_STATEMENT.md", "README.md", "codebook.csv", "csv/users.csv", "csv/videos.csv"),
+        *("datapackage.json", "ddi.xml", "manifest.json", "ro-crate-metadata.json"),
         *("stata/users.dta", "stata/videos.dta"),
     ]
     assert ["videos", "2"] in [line.split()[:2] for line in result.stdout.splitlines()]
@@ -56,7 +57,7 @@ def test_ids_only_export_writes_ids_of_the_days(export_settings: Settings) -> No
     [
         (["gardn"], 1, "Error: There is no data of the study gardn; there are: bikes, garden."),
         (["--mart", "vids"], 1, "Error: There is no mart vids; there are: "),
-        (["--format", "xlsx"], 2, "'xlsx' is not one of 'parquet', 'csv', 'stata'"),
+        (["--format", "xlsx"], 2, "'xlsx' is not one of 'parquet', 'csv', 'stata', 'spss'"),
         (["--first", "2026-02-30"], 2, "Invalid value for '--first'"),
         (["--ids-only", "--pseudonymous"], 2, "--ids-only cannot be combined"),
     ],

@@ -16,7 +16,7 @@ import pytest
 from pandas.io.stata import StataReader
 
 from research_assets.compliance.forget import Receipt, preview_removal, remove_folder, remove_items
-from research_assets.export import FORMATS, Export, ExportRequest, export, list_exports
+from research_assets.export import FORMATS, Export, ExportRequest, export, list_exports, spss
 from research_assets.export.pseudonyms import load_or_create_key, make_pseudonymizer
 from research_assets.export.rewriting import find_changes, write_changes
 from research_assets.settings import Settings
@@ -31,6 +31,7 @@ from research_assets_tests.export.export_warehouse import (
     VIDEO,
     make_warehouse,
 )
+from research_assets_tests.export.test_archive import check_archive
 
 LATER = datetime(2026, 6, 2, tzinfo=UTC)
 MENTIONING, BY_ANOTHER = 7602399228894800999, 7602400000000000777
@@ -96,6 +97,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
+    if path.suffix == ".sav":
+        frame: Any = spss.read_table(path).frame
+        return [
+            {name: None if value != value else value for name, value in row.items()} for row in frame.to_dict("records")
+        ]
     if path.suffix == ".dta":
         with StataReader(path, convert_categoricals=False) as opened:
             reader: Any = opened
@@ -112,7 +118,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def texts(folder: Path) -> Iterator[str]:
     """Yield the text of every file of an export, tables as their rows."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.suffix in (".parquet", ".dta"):
+        if path.suffix in (".parquet", ".dta", ".sav"):
             yield repr(rows(path))
         yield path.read_bytes().decode("utf-8", "ignore")
 
@@ -171,7 +177,7 @@ def test_text_that_mentions_an_item_stays_without_the_mention(settings: Settings
     (stata,) = (row for row in rows(plain.folder / "stata/videos.dta") if row["video_id"] == str(MENTIONING))
     assert stata["description"] == expected
     assert stata["mentions"] == '["ben.k"]'
-    for name in ("parquet/comments.parquet", "csv/comments.csv", "stata/comments.dta"):
+    for name in ("parquet/comments.parquet", "csv/comments.csv", "stata/comments.dta", "spss/comments.sav"):
         assert [row["text"] for row in rows(plain.folder / name)] == ["hi [withdrawn]!"]
     assert [row["unit"] for row in rows(plain.folder / "csv/coverage.csv")] == ["2026-02-01", "ben.k"]
     assert [row["examples"] for row in rows(plain.folder / "csv/codebook.csv")] == ["DE, [withdrawn]"]
@@ -238,6 +244,23 @@ def _stata_header(path: Path) -> tuple[Any, ...]:
     )
 
 
+def test_spss_files_keep_labels_formats_and_measurement_levels(
+    settings: Settings, exports: dict[str, Export], tmp_path: Path
+) -> None:
+    plain = exports["plain"]
+    shutil.copytree(plain.folder, tmp_path / "before")
+    remove(settings)
+    for path in sorted(plain.folder.glob("spss/*.sav")):
+        old, new = (spss.read_table(one) for one in (tmp_path / "before" / "spss" / path.name, path))
+        assert (old.labels, old.value_labels, old.measures, old.file_label) == (
+            *(new.labels, new.value_labels, new.measures, new.file_label),
+        )
+        # A text is as wide as the longest one.
+        assert [re.sub("^A.*", "A", one) for one in old.formats.values()] == [
+            re.sub("^A.*", "A", one) for one in new.formats.values()
+        ]
+
+
 def test_parquet_keeps_types_and_compression(settings: Settings, exports: dict[str, Export], tmp_path: Path) -> None:
     plain = exports["plain"]
     shutil.copytree(plain.folder, tmp_path / "before")
@@ -277,6 +300,17 @@ def test_manifest_and_readme_agree_with_the_files(settings: Settings, exports: d
     plain = next(one for one in list_exports(settings) if one.folder == exports["plain"].folder)
     assert [one.rows for one in plain.removals[1:]] == [{"videos": 1}]
     assert (plain.folder / "README.md").read_text().count("## Removed rows") == 1
+
+
+def test_descriptions_agree_with_the_rewritten_files(settings: Settings, exports: dict[str, Export]) -> None:
+    (exports["plain"].folder / "notes.txt").write_text("of a user\n")
+    remove(settings)
+    (exports["plain"].folder / "notes.txt").unlink()
+    for one in list_exports(settings):
+        check_archive(one.folder, {file.path: file.rows for file in one.files})
+        statement = (one.folder / "DATA_STATEMENT.md").read_text()
+        assert ("rows of items that were withdrawn" in statement) == bool(one.removals)
+        assert "## Licence and terms" in statement
 
 
 def test_export_with_an_unreadable_table_is_removed_and_named(settings: Settings, exports: dict[str, Export]) -> None:
@@ -353,7 +387,7 @@ def test_study_leaves_exports_of_several_studies(settings: Settings, exports: di
     assert {path: path.read_bytes() for path in content} == content
     for folder in (exports["plain"].folder, both.folder):
         for path in folder.rglob("*"):
-            if path.suffix in (".parquet", ".dta", ".csv") and path.stem not in ("codebook", "api_changes"):
+            if path.suffix in (".parquet", ".dta", ".sav", ".csv") and path.stem not in ("codebook", "api_changes"):
                 assert all(row["study"] == "bikes" for row in rows(path)), path
         assert [row["video_id"] for row in rows(folder / "parquet/videos.parquet")] == [THIRD]
         assert [row["examples"] for row in rows(folder / "parquet/codebook.parquet")] == [None]

@@ -109,6 +109,7 @@ def shell(demo_summary: str, demo_settings: Settings, tmp_path_factory: pytest.T
     lines = ids.read_text().splitlines()[1:200]
     videos = [line.split(",")[1] for line in lines if line.startswith("videos")]
     (folder / "donation.csv").write_text("id,source\n" + "".join(f"{video},watched\n" for video in videos))
+    (folder / "coded.csv").write_text("video_id,draw_probability,code\n1,0.5,yes\n2,0.5,no\n3,0.5,\n")
     return shell
 
 

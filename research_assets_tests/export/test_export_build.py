@@ -9,9 +9,11 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyreadstat
 import pytest
 
 from research_assets.export import FORMATS, Export, ExportError, ExportRequest, export, list_exports, stata
+from research_assets.export.archive import ARCHIVE_FILES
 from research_assets.settings import Settings
 from research_assets.warehouse.reader import WarehouseReadError
 from research_assets_tests.export.export_warehouse import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
@@ -25,7 +27,7 @@ def tables(result: Export) -> dict[str, int]:
 
 def test_export_contains_every_mart_in_every_format(full_export: Export) -> None:
     assert tables(full_export) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota_usage": 1}
-    assert {file.format for file in full_export.files} == {"parquet", "csv", "stata"}
+    assert {file.format for file in full_export.files} == {"parquet", "csv", "stata", "spss"}
     assert all((full_export.folder / file.path).stat().st_size == file.bytes for file in full_export.files)
     assert full_export.folder.name == "all-20260302T090000Z"
 
@@ -75,16 +77,17 @@ def test_codebook_csv_includes_columns_of_the_mart_codebook(own_export_settings:
 def test_every_file_of_simulated_data_says_so(own_export_settings: Settings, pseudonymous: bool) -> None:
     (own_export_settings.state / "origin").write_text("sandbox")
     result = export(own_export_settings, ExportRequest(formats=FORMATS, pseudonymous=pseudonymous), [STUDY], NOW)
-    assert len(list(result.folder.rglob("*.*"))) == 3 * 5 + 3
+    assert len(list(result.folder.rglob("*.*"))) == 4 * 5 + 3 + len(ARCHIVE_FILES) - 1  # SHA256SUMS has no suffix
     for path in filter(Path.is_file, result.folder.rglob("*")):
         if path.suffix == ".parquet":
             assert duckdb.execute(f"SELECT bool_and(simulated), count(*) FROM '{path}'").fetchall()[0] in (
                 (True, result.rows[path.stem]),
                 (None, 0),
             )
-        elif path.suffix == ".dta":
-            assert set(pd.read_stata(path)["simulated"]) <= {1}
-        else:
+        elif path.suffix in (".dta", ".sav"):
+            table = pd.read_stata(path) if path.suffix == ".dta" else pyreadstat.read_sav(str(path))[0]
+            assert set(table["simulated"]) <= {1}
+        elif path.name != "SHA256SUMS":
             assert "simulated" in path.read_text().lower(), path
     assert list_exports(own_export_settings) == [result]
     ids = export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
@@ -127,7 +130,9 @@ def test_export_of_ids_contains_only_ids(own_export_settings: Settings) -> None:
         f"comments,{COMMENT},{VIDEO},2026-02-01",
         f"comments,{REPLY},{VIDEO},2026-02-01",
     ]
-    assert sorted(path.name for path in result.folder.iterdir()) == ["README.md", "ids.csv", "manifest.json"]
+    assert sorted(path.name for path in result.folder.iterdir()) == sorted(
+        ["README.md", "ids.csv", "manifest.json", *ARCHIVE_FILES]
+    )
     text = (result.folder / "README.md").read_text()
     assert "`ids.csv`: 4 ids." in text
     assert "research-assets rehydrate ids.csv" in text
@@ -168,7 +173,7 @@ def test_folder_name_contains_the_studies(studies: tuple[str, ...], title: str) 
             ExportRequest(marts=("vids",)),
             "There is no mart vids; there are: comments, coverage, quota_usage, users, videos",
         ),
-        (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
+        (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata, spss"),
         (ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
         (ExportRequest(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
         (ExportRequest(ids_only=True, marts=("videos",)), "Name no marts"),
@@ -192,12 +197,13 @@ def test_export_fails_for_an_unknown_study_and_without_a_warehouse(
     assert not settings.exports.exists()
 
 
-def test_too_many_rows_for_stata_fail_and_leave_no_files(
-    own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("file_format", "program"), [("stata", "Stata"), ("spss", "SPSS")])
+def test_too_many_rows_for_memory_fail_and_leave_no_files(
+    file_format: str, program: str, own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stata, "MAX_ROWS", 2)
-    with pytest.raises(ExportError, match=r"The mart coverage has 5 rows, too many for Stata.*import delimited"):
-        export(own_export_settings, ExportRequest(formats=("csv", "stata")), [], NOW)
+    with pytest.raises(ExportError, match=rf"The mart coverage has 5 rows, too many for {program}.*export csv"):
+        export(own_export_settings, ExportRequest(formats=("csv", file_format)), [], NOW)
     assert list(own_export_settings.exports.iterdir()) == []
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyreadstat
 import pytest
 from pandas.io.stata import StataReader
 
-from research_assets.export import Export
+from research_assets.export import Export, spss
 from research_assets.export.stata import NAME, stata_names
 from research_assets.settings import Settings
 from research_assets_tests.export.export_warehouse import COMMENT, LONG, OTHER, REPLY, THIRD, VIDEO, VIDEOS, VIEWS, at
@@ -136,10 +137,49 @@ def test_stata_file_has_ids_as_text_and_values_in_stata_types(full_export: Expor
     assert users["like_count"].fillna(-1).to_list() == [5, -1]
 
 
+def test_pyreadstat_reads_spss_files_with_labels_and_measurement_levels(full_export: Export) -> None:
+    path = str(full_export.folder / "spss" / "videos.sav")
+    assert pyreadstat.read_sav(path)[0]["region_code"].to_list()[:2] == ["NA", "DE"]
+    assert pd.isna(pyreadstat.read_sav(path)[0]["region_code"][2])
+    meta: Any
+    videos, meta = pyreadstat.read_sav(path, user_missing=True)
+    assert videos["video_id"].to_list() == [str(VIDEO), str(OTHER), str(THIRD)]
+    # Beyond 2^53 a double would round it.
+    assert videos["view_count"].to_list() == [str(VIEWS), "", "12"]
+    assert videos["description"][0] == VIDEOS[0][6]
+    assert videos["voice_to_text"].to_list() == [LONG, "'-1", "null"]
+    assert (videos["day"][0], videos["created_at"][0]) == (at(1).date(), pd.Timestamp(at(1)).tz_localize(None))
+    assert pd.isna(videos["created_at"][1])
+    assert videos["is_stem_verified"].fillna(-1).to_list() == [1, -1, 0]
+    assert videos["observed_age_days"].fillna(9).to_list() == [0.5, 9, -1.5]
+    assert json.loads(videos["hashtags"][0]) == ["garten", 'say "hi"']
+    assert meta.column_names_to_labels["view_count"].startswith("Views, however they were counted")
+    assert meta.variable_value_labels["is_stem_verified"] == {0.0: "no", 1.0: "yes"}
+    levels = [meta.variable_measure[name] for name in ("video_id", "is_stem_verified", "observed_age_days", "day")]
+    assert levels == ["nominal", "nominal", "scale", "scale"]
+    assert meta.missing_ranges["region_code"] == [{"lo": "", "hi": ""}]
+    coverage, meta = pyreadstat.read_sav(str(full_export.folder / "spss" / "coverage.sav"))
+    assert meta.variable_value_labels["state"]["complete"] == "all rows that the API returns were collected"
+    assert coverage["state"].to_list()[0] == "complete"
+
+
+def test_texts_beyond_the_limit_of_spss_are_marked() -> None:
+    words = "ü @anna " * 8000
+    cut = spss.fitting(words)
+    assert len(cut.encode()) <= spss.MAX_TEXT
+    assert cut.endswith(("ü @anna [cut]", "@anna ü [cut]"))
+    assert spss.fitting("x" * spss.MAX_TEXT) == "x" * spss.MAX_TEXT
+    # One word without a blank could be an id: no part of it remains.
+    assert spss.fitting("x" * 40_000) == spss.CUT
+    assert spss.fitting_list(json.dumps([words])) == spss.TOO_LONG
+    assert list(spss.spss_names(["by", "BY_", "x" * 70, "day"]).values()) == ["by_", "BY__2", "x" * 64, "day"]
+
+
 @pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota_usage"])
-def test_stata_file_has_every_row_of_its_mart(full_export: Export, mart: str) -> None:
+def test_stata_and_spss_files_have_every_row_of_its_mart(full_export: Export, mart: str) -> None:
     (rows,) = {file.rows for file in full_export.files if file.mart == mart}
     assert len(pd.read_stata(full_export.folder / "stata" / f"{mart}.dta")) == rows
+    assert len(pyreadstat.read_sav(str(full_export.folder / "spss" / f"{mart}.sav"))[0]) == rows
 
 
 def test_stata_names_are_short_and_unique() -> None:

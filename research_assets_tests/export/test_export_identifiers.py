@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.export import FORMATS, ExportRequest, export
+from research_assets.export import FORMATS, ExportRequest, export, spss
+from research_assets.export.archive import ARCHIVE_FILES
 from research_assets.settings import Settings
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.study.spec import StudySpec
@@ -214,6 +215,8 @@ def text_of(path: Path) -> str:
     """Return all texts of an exported file."""
     if path.suffix == ".parquet":
         return json.dumps(duckdb.execute(f"FROM '{path}'").fetchall(), default=str, ensure_ascii=False)
+    if path.suffix == ".sav":
+        return json.dumps(spss.read_table(path).frame.to_dict("list"), default=str, ensure_ascii=False)
     if path.suffix == ".dta":
         return json.dumps(pd.read_stata(path).to_dict("list"), default=str, ensure_ascii=False)
     return path.read_text(encoding="utf-8")
@@ -225,7 +228,7 @@ def test_no_exported_file_contains_a_planted_identifier(tmp_path: Path) -> None:
     study = StudySpec("garden", STUDY.start, {"and": (condition,)}, panel=(NAME,))
     result = export(settings, ExportRequest(formats=FORMATS, pseudonymous=True), [study], NOW)
     files = [path for path in result.folder.rglob("*") if path.is_file()]
-    assert len(files) == 3 * len(contracts()) + 4
+    assert len(files) == len(FORMATS) * len(contracts()) + 4 + len(ARCHIVE_FILES)
     for path in files:
         text = text_of(path)
         assert not contains_name(text), path

@@ -1,13 +1,18 @@
 """Exports of the marts that dbt builds: every column has a treatment, and every mart is exported in every format."""
 
+import re
+
 import duckdb
 import pandas as pd
+import pyreadstat
 import pytest
 
 from research_assets.export import FORMATS, Export, ExportRequest, export
+from research_assets.export.coarse import SKIPPED_MARTS
 from research_assets.export.treatment import TREATMENTS, Treatment, mart_treatments
 from research_assets.warehouse.reader import Mart, MartColumn, connect_read_only, read_marts
 from research_assets_tests.export.export_warehouse import NOW
+from research_assets_tests.export.test_archive import check_archive
 from research_assets_tests.report.html_parser import ParsedReport
 from research_assets_tests.warehouse.conftest import BuiltWarehouse, query
 from research_assets_tests.warehouse.raw_data import ANNA_VIDEO, COMMENT
@@ -55,9 +60,15 @@ def test_every_exported_mart_has_all_rows(full_export: Export, built_warehouse: 
         (count,) = query(built_warehouse.settings, f"select count(*) from marts.{name}")[0]
         assert len(pd.read_stata(full_export.folder / "stata" / f"{name}.dta")) == count
         assert len(pd.read_csv(full_export.folder / "csv" / f"{name}.csv")) == count
+        assert len(pyreadstat.read_sav(str(full_export.folder / "spss" / f"{name}.sav"))[0]) == count
         with duckdb.connect() as connection:
             parquet = connection.sql(f"FROM '{full_export.folder}/parquet/{name}.parquet'")
             assert parquet.aggregate("count(*)").fetchall() == [(count,)]
+
+
+def test_descriptions_of_all_marts_agree_with_their_files(full_export: Export, pseudonymous_export: Export) -> None:
+    for one in (full_export, pseudonymous_export):
+        check_archive(one.folder, {file.path: file.rows for file in one.files})
 
 
 def test_ids_are_exact_in_each_format(full_export: Export) -> None:
@@ -70,6 +81,22 @@ def test_ids_are_exact_in_each_format(full_export: Export) -> None:
             f"SELECT DISTINCT video_id FROM '{full_export.folder}/parquet/comments.parquet'"
         ).fetchall()
     assert rows == [(ANNA_VIDEO,)]
+
+
+def test_coarse_release_contains_no_name_no_id_and_no_time(built_warehouse: BuiltWarehouse) -> None:
+    release = export(built_warehouse.settings, ExportRequest(formats=("csv",), coarse=True, texts=True), [], NOW)
+    assert set(release.skipped) == set(SKIPPED_MARTS)
+    assert set(release.rows) > {"videos", "comments", "users", "coverage", "engagements"}
+    for path in (release.folder / "csv").iterdir():
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+        assert "uploaded_at" not in cells
+        found = {str(cell) for column in cells for cell in cells[column]}
+        assert not found & {*PEOPLE, f"id_{ANNA_VIDEO}", str(ANNA_VIDEO)}, path
+        # Known changes of the API are the project's own.
+        times = [cell for cell in found if re.search(r"\d{4}-\d\d-\d\d[T ]\d", cell)]
+        assert not times or path.stem == "api_changes", (path, times[:3])
+    check_archive(release.folder, {file.path: file.rows for file in release.files})
+    assert "| `videos` | study, day," in (release.folder / "DISCLOSURE.md").read_text()
 
 
 def test_pseudonymous_files_contain_no_names_or_ids(pseudonymous_export: Export, full_export: Export) -> None:

@@ -1,0 +1,69 @@
+"""`research-assets preregister`: write the document for the preregistration of a study.
+
+Not here: its text (see report/preregistration.py).
+"""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("preregister")
+@click.argument("study")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write to this file, which must not exist. Default: preregistration-STUDY.md in the working folder.",
+)
+def command(study: str, output: Path | None) -> None:
+    """Write the preregistration of STUDY as Markdown. Sends no request.
+
+    The document states the query, the days, the sampling and the planned cost, with the SHA-256 of the study file and
+    the date, and has slots for the analysis. Write it before the first collection; otherwise it states how many days
+    were collected. It names no account.
+    """
+    from hashlib import sha256
+    from importlib.metadata import version
+
+    from research_assets.cli.environment import data_settings
+    from research_assets.cli.terminal import Terminal
+    from research_assets.clock import SystemClock
+    from research_assets.planning.forecast import add_recurring, forecast
+    from research_assets.planning.inputs import read_agenda_inputs
+    from research_assets.quota.ledger import read_pools
+    from research_assets.report.preregistration import Registration, render_preregistration
+    from research_assets.study.loader import find_studies
+    from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
+
+    settings = data_settings()
+    known = {one.spec.name: one for one in find_studies(settings)}
+    if study not in known:
+        raise click.UsageError(f"There is no study {study}. Known studies: {', '.join(known) or 'none'}.")
+    declared = known[study]
+    path = output or Path(f"preregistration-{study}.md")
+    if path.exists():
+        raise click.UsageError(
+            f"{path} exists, and a preregistration is not overwritten. Nothing was written. Name another file with "
+            "--output, or move the document away."
+        )
+    clock = SystemClock()
+    now = clock.now()
+    pools, used = read_pools(settings, clock)
+    inputs = read_agenda_inputs(settings, [declared.spec], pools, now, used=used)
+    costs = add_recurring(
+        forecast(inputs, mean_comment_requests_per_day(settings.raw), now),
+        inputs.studies,
+        max_requests_per_period(settings.raw),
+    )
+    registration = Registration(
+        declared.spec,
+        declared.file.name,
+        sha256(declared.file.read_bytes()).hexdigest(),
+        len(inputs.hits_per_day[study]),
+        f"research-assets {version('research-assets')}",
+        settings.is_simulated,
+    )
+    with path.open("x", encoding="utf-8") as file:
+        file.write(render_preregistration(registration, costs, now))
+    Terminal().print(f"Written to {path}. Complete the slots, then register it together with {declared.file}.")
