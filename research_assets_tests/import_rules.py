@@ -20,6 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"quota"}),
     frozenset({"study"}),
     frozenset({"units"}),
+    frozenset({"estimates"}),
     frozenset({"planning", "collect"}),
     frozenset({"warehouse"}),
     frozenset({"report", "export"}),
@@ -71,14 +72,16 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     "text_files": _STANDARD_LIBRARY_ONLY,
     "env_file": PackageRule(frozenset({"text_files"}), frozenset({"dotenv"})),
     "settings": PackageRule(frozenset({"env_file"}), frozenset()),
+    # Pure functions of numbers.
+    "estimates": _STANDARD_LIBRARY_ONLY,
     # A library of its own: usable without this project's settings.
     "tiktok": PackageRule(frozenset({"fields", "clock", "text"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     # The simulated API shares the field registry with the client and nothing else, so that an error is not mirrored.
     "sandbox": PackageRule(frozenset({"fields", "clock"}), banned=_BELOW_DAGSTER),
     # The study component and the notebook's marts, by their short names, imported when they are used.
     "__init__": PackageRule(frozenset({"component", "warehouse"}), frozenset()),
-    "warehouse": PackageRule(_rule("warehouse", 7).packages_allowed, banned=_BELOW_DAGSTER - {"dbt", "pandas"}),
-    "export": PackageRule(_rule("export", 8).packages_allowed, banned=_BELOW_DAGSTER - {"pandas"}),
+    "warehouse": PackageRule(_rule("warehouse", 8).packages_allowed, banned=_BELOW_DAGSTER - {"dbt", "pandas"}),
+    "export": PackageRule(_rule("export", 9).packages_allowed, banned=_BELOW_DAGSTER - {"pandas"}),
     # The demo runs the code location as it is; no command builds single assets.
     "cli": PackageRule(
         (_rule("cli", len(LAYERS) - 1).packages_allowed | {"sandbox"}) - {"assets", "checks", "component"}

@@ -1,0 +1,1 @@
+"""Tests of estimates/: formulas against published values, and intervals against simulation."""
