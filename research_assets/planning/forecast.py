@@ -155,8 +155,7 @@ def _study_forecast(
 
 def _study_days(study: StudySpec, now: datetime) -> list[date]:
     """Return all days of a study; for a study without end the days up to today."""
-    last = study.end or now.date()
-    return [study.start + ONE_DAY * n for n in range((last - study.start).days + 1)]
+    return [*study.days_to(study.end or now.date())]
 
 
 def _incomplete_days(inputs: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
@@ -173,7 +172,7 @@ def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityFore
     hits_of_new_day = 0.0
     if study.end is None and hits_per_day:
         n_observations = 1 + len(study.reobserve_days)
-        hits_of_new_day = n_observations * sum(hits_per_day.values()) / len(hits_per_day)
+        hits_of_new_day = study.share_of_days * n_observations * sum(hits_per_day.values()) / len(hits_per_day)
     return EntityForecast(
         study=study.name,
         entity="videos",
@@ -227,6 +226,7 @@ def _comments(
         recurring = comment_requests.first
         if study.reobserve_days:
             recurring += comment_requests.first if later is None else later
+        recurring *= study.share_of_days
     return EntityForecast(
         study=study.name,
         entity="comments",

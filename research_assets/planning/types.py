@@ -106,13 +106,15 @@ class AgendaInputs:
         return ENTITIES[entity].time_axis == "content" and first <= partition <= last
 
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
-        """Return the cost of a search over some days of a study."""
+        """Return the cost of a search over some days of a study. A search spans no day that was not sampled."""
+        spec = next((one for one in self.studies if one.name == study), None)
         return estimate_search(
             days,
             self.hits_per_day.get(study, {}),
             page_size=self.page_size,
             window_days=self.window_days,
             n_batches=self.n_username_batches.get(study, 1),
+            never_searched=spec.days_not_sampled(min(days), max(days)) if spec and days else (),
         )
 
 

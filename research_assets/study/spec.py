@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import midnight
+from research_assets.study.day_sample import DaySample, realised_share
 from research_assets.tiktok.pseudonyms import Pseudonyms
 
 QueryGroups = Mapping[str, tuple[Mapping[str, Any], ...]]
@@ -44,6 +45,7 @@ class UserRule:
 class StudySpec:
     """One study.
 
+    With a `day_sample` only the drawn days between `start` and `end` are collected and expected.
     A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is
     the highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the
     requested fields by entity; for an entity without an entry all fields are requested. Accounts are observed in
@@ -60,6 +62,7 @@ class StudySpec:
     start: date
     query: QueryGroups
     end: date | None = None
+    day_sample: DaySample | None = None
     settle_days: int = 2
     reobserve_days: tuple[int, ...] = ()
     count_lag_days: int = 10
@@ -101,10 +104,32 @@ class StudySpec:
         settled = now.date() - timedelta(days=1 + self.settle_days)
         return settled if self.end is None else min(self.end, settled)
 
+    def is_sampled(self, day: date) -> bool:
+        """Return whether a day is in the sample of days; every day is without one."""
+        return self.day_sample is None or self.day_sample.contains(day)
+
+    def days_to(self, last: date) -> tuple[date, ...]:
+        """Return the days of the study from its start to a day, oldest first, without days that were not drawn."""
+        days = (self.start + timedelta(days=n) for n in range((last - self.start).days + 1))
+        return tuple(day for day in days if self.is_sampled(day))
+
+    def days_not_sampled(self, first: date, last: date) -> tuple[date, ...]:
+        """Return the days between two days, both included, that were not drawn; none without a sample of days."""
+        if self.day_sample is None:
+            return ()
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return tuple(day for day in days if not self.is_sampled(day))
+
     def days_until(self, now: datetime) -> tuple[date, ...]:
         """Return the days of the study up to its end or today, oldest first, whether they have settled or not."""
-        last = now.date() if self.end is None else min(self.end, now.date())
-        return tuple(self.start + timedelta(days=n) for n in range((last - self.start).days + 1))
+        return self.days_to(now.date() if self.end is None else min(self.end, now.date()))
+
+    @property
+    def share_of_days(self) -> float:
+        """Drawn days as a share of all: the mean probability of the days of the first year; 1 without a sample."""
+        if self.day_sample is None:
+            return 1.0
+        return realised_share(self.day_sample, [self.start + timedelta(days=n) for n in range(365)])
 
     def reobservation_due_at(self, day: date, now: datetime) -> datetime | None:
         """Return when the latest re-observation that is due at `now` became due; None if none is due yet.
