@@ -42,7 +42,8 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day renamed_at created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
         "comment_count share_count favorites_count observed_age_days is_within_count_lag first_seen_at "
-        "last_seen_at last_verified_at n_observations",
+        "last_seen_at last_verified_at n_observations inclusion_probability sampling_weight comments_state "
+        "comments_probability comments_observed_at n_comments_held",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username former_username",
@@ -108,7 +109,8 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.USERS: "former_usernames",
     },
     "study_days": {
-        _T.KEEP: "study day state offered kept first_offered first_kept requests n_videos n_not_returned n_creators "
+        _T.KEEP: "study day state stratum stratum_days stratum_sampled inclusion_probability "
+        "offered kept first_offered first_kept requests n_videos n_not_returned n_creators "
         "n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
         "share_count_median last_seen_at api_changes api_changes_started",

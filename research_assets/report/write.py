@@ -12,6 +12,7 @@ from pathlib import Path
 
 from research_assets.report.codebook import CODEBOOK_FILE, read_codebook, render_codebook
 from research_assets.report.data import ReportData
+from research_assets.report.day_sample import day_sample_section, read_sampled_days
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
 from research_assets.report.methods import methods_section
@@ -66,8 +67,12 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
     Raise WarehouseReadError if there is no warehouse or if it lacks a required mart.
     """
     data = read_report_data(settings, study.name)
+    with connect_read_only(settings.published_marts) as connection:
+        sampled_days = read_sampled_days(connection, study.name)
     origin = _origin(settings)
     sections = _sections(data, study, settings, origin, now)
+    if estimates := day_sample_section(study, sampled_days, data.built_at):
+        sections.insert(1, estimates)
     pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
     problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
     for name, problem in problems.items():

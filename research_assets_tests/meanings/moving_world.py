@@ -17,6 +17,7 @@ from research_assets.planning.expected_units import write_expected_units, write_
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ground_truth import DayHits
 from research_assets.settings import VARIABLES, Settings
+from research_assets.study.day_sample import DaySample
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.warehouse.reader import connect_read_only
 from research_assets_tests.collect.harness import START, CollectorHarness
@@ -44,6 +45,15 @@ TOP = StudySpec(
     end=START + timedelta(days=2),
     query=_QUERY,
     comments=CommentRule("top", n=3),
+    users=UserRule("none"),
+)
+SAMPLED_DAYS = StudySpec(
+    name="sampled_days",
+    start=START,
+    end=START + timedelta(days=27),
+    query=_QUERY,
+    day_sample=DaySample(0.25, ("month",), seed=7),
+    comments=CommentRule("sample", fraction=0.5, seed=3, replies="none"),
     users=UserRule("none"),
 )
 STUDIES = (SAMPLE, TOP)
@@ -146,6 +156,10 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
         for entity in ("users", *LISTS):
             await _collect(harness, entity, period, studies=[SAMPLE])
         write_expected_units(harness.settings.raw, STUDIES, clock.now())
+    every_day = SAMPLED_DAYS.days_until(clock.now())
+    await _collect(harness, "videos", every_day, studies=[SAMPLED_DAYS])
+    await _collect(harness, "comments", every_day, studies=[SAMPLED_DAYS])
+    write_expected_units(harness.settings.raw, (*STUDIES, SAMPLED_DAYS), clock.now())
     return MovingWorld(harness, gone, withdrawn, tuple(hits), findable)
 
 
