@@ -132,6 +132,11 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         # The value is the element as delivered, with the names in it.
         _T.DROP: "unit capture value_json",
     },
+    "population": {
+        _T.KEEP: "study day started_at ended_at n_requests n_draws n_drawn n_distinct n_pairs n_shared estimate "
+        "estimate_low estimate_high hour_p_value region_p_value length_p_value day_state n_videos_held",
+        _T.DROP: "capture",
+    },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
         "last_sent_at",

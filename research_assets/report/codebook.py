@@ -45,6 +45,7 @@ MART_ORDER = (
     "study_days",
     "coverage",
     "rejected_rows",
+    "population",
     "quota_usage",
     "api_changes",
     "codebook",
@@ -67,6 +68,7 @@ MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "rejected_rows": ("day", "observed"),
     "coverage": ("partition_day", ""),
     "verification": ("day", "published"),
+    "population": ("day", "published"),
     "withdrawals": ("withdrawn_at", "observed"),
 }
 """The column that determines the month of a row (`month_column` in dbt's meta), and the date basis of that column.

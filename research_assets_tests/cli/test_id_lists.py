@@ -49,7 +49,7 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     declined = run("audit", file, answer="n\n")
     assert declined.exit_code == 1
     assert "Cost: at least 2 requests; 1,000 of 1,000 remaining today" in declined.stdout
-    assert sandbox.app.request_log.requests.get("video_query", 0) == 0
+    assert sandbox.app.request_log.requests.get("video/query", 0) == 0
     result = run("audit", file, "--group-by", "how", "--yes")
     assert result.exit_code == 0, result.output
     folder = tmp_path / "data" / "audits" / "donation_1"

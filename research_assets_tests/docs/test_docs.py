@@ -108,7 +108,9 @@ def shell(demo_summary: str, demo_settings: Settings, tmp_path_factory: pytest.T
     shutil.copy(ids, folder / "ids.csv")
     lines = ids.read_text().splitlines()[1:200]
     videos = [line.split(",")[1] for line in lines if line.startswith("videos")]
-    (folder / "donation.csv").write_text("id,source\n" + "".join(f"{video},watched\n" for video in videos))
+    (folder / "donation.csv").write_text(
+        "id,source,donor,views\n" + "".join(f"{video},watched,d{str(video)[-1]},1\n" for video in videos)
+    )
     return shell
 
 

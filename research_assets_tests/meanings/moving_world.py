@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.clock import week_of
+from research_assets.collect.population import draw_population, write_population_table
 from research_assets.planning.expected_units import write_expected_units, write_request_log
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ground_truth import DayHits
@@ -57,6 +58,8 @@ SAMPLED_DAYS = StudySpec(
     users=UserRule("none"),
 )
 STUDIES = (SAMPLE, TOP)
+DRAWN_DAY = START + timedelta(days=1)
+"""Day of the random draws."""
 
 FIRST_OBSERVATION = datetime(2026, 2, 10, 9, tzinfo=UTC)
 """Time of the first of five weekly observations. The seven days are then 2 to 8 days old."""
@@ -160,6 +163,9 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
     await _collect(harness, "videos", every_day, studies=[SAMPLED_DAYS])
     await _collect(harness, "comments", every_day, studies=[SAMPLED_DAYS])
     write_expected_units(harness.settings.raw, (*STUDIES, SAMPLED_DAYS), clock.now())
+    async with (context := harness.tools()).client:
+        drawn = await draw_population(SAMPLE, DRAWN_DAY, 4, context)
+    assert drawn.population is not None
     return MovingWorld(harness, gone, withdrawn, tuple(hits), findable)
 
 
@@ -187,5 +193,6 @@ def build_moving_world(root: Path) -> MovingWorld:
     harness = CollectorHarness(settings, config, FakeClock(FIRST_OBSERVATION))
     world = asyncio.run(_observe(harness))
     write_request_log(harness.settings.raw, harness.ledger)
+    write_population_table(harness.settings)
     build_and_publish(harness.settings)
     return world
