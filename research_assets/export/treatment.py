@@ -137,6 +137,10 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "estimate_low estimate_high hour_p_value region_p_value length_p_value day_state n_videos_held",
         _T.DROP: "capture",
     },
+    "repeatability": {
+        _T.KEEP: "study day first_ended_at second_ended_at n_first n_second n_both jaccard chapman_estimate "
+        "chapman_standard_error",
+    },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
         "last_sent_at",

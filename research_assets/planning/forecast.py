@@ -169,15 +169,17 @@ def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityFore
     reobservations = sum_estimates(
         inputs.search_cost(study.name, _days_to_reobserve(inputs, study, age, now)) for age in study.reobserve_days
     )
+    # A day whose second collection was missed is not repeated later, unless it is observed again.
+    repeats = sum_estimates(inputs.search_cost(study.name, [day]) for day in incomplete if study.repeats(day))
     hits_of_new_day = 0.0
     if study.end is None and hits_per_day:
-        n_observations = 1 + len(study.reobserve_days)
+        n_observations = 1 + len(study.reobserve_days) + study.repeat
         hits_of_new_day = study.share_of_days * n_observations * sum(hits_per_day.values()) / len(hits_per_day)
     return EntityForecast(
         study=study.name,
         entity="videos",
         partitions=len(incomplete),
-        remaining=inputs.search_cost(study.name, incomplete) + reobservations,
+        remaining=inputs.search_cost(study.name, incomplete) + reobservations + repeats,
         recurring_per_day=hits_of_new_day / inputs.page_size,
         by_partition={day: inputs.search_cost(study.name, [day]) for day in incomplete},
         last_due_at=study.last_observation_due_at(),

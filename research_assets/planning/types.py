@@ -18,6 +18,7 @@ from research_assets.units.partition_status import PartitionStatus
 RunReason = Literal[
     "settled",
     "reobserve",
+    "repeat",
     "retry",
     "missing_accounts",
     "canary",
@@ -34,6 +35,7 @@ RunReason = Literal[
 REASON_TEXT: Mapping[RunReason, str] = {
     "settled": "days that have just settled",
     "reobserve": "days due for re-observation",
+    "repeat": "complete days collected a second time, for the repeatability of searches",
     "retry": "units whose next try is due",
     "missing_accounts": "accounts missing from a search, whose next try is due",
     "canary": "canary check of previously collected videos",
@@ -50,6 +52,7 @@ REASON_TEXT: Mapping[RunReason, str] = {
 PRIORITY: Mapping[RunReason, int] = {
     "settled": 0,
     "reobserve": 0,
+    "repeat": 1,
     "retry": 0,
     "missing_accounts": 0,
     "canary": 0,

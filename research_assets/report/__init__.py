@@ -18,6 +18,7 @@ REQUIRED_MARTS = (
     "study_days",
     "coverage",
     "quota_usage",
+    "repeatability",
     "verification",
     "withdrawals",
 )

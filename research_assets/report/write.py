@@ -19,6 +19,7 @@ from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
 from research_assets.report.queries import read_report_data
+from research_assets.report.repeatability import read_repeated_days, repeatability_section
 from research_assets.report.sections import (
     coverage_section,
     creators_section,
@@ -69,10 +70,13 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
     data = read_report_data(settings, study.name)
     with connect_read_only(settings.published_marts) as connection:
         sampled_days = read_sampled_days(connection, study.name)
+        repeated_days = read_repeated_days(connection, study.name)
     origin = _origin(settings)
     sections = _sections(data, study, settings, origin, now)
     if estimates := day_sample_section(study, sampled_days, data.built_at):
         sections.insert(1, estimates)
+    if repeatability := repeatability_section(repeated_days, study.repeat):
+        sections.insert(-2, repeatability)
     pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
     problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
     for name, problem in problems.items():

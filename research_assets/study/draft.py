@@ -116,6 +116,7 @@ def render_yaml(draft: StudyDraft) -> str:
         "# days: {sample: 0.2, by: [month, weekday], seed: 7}  # a random sample of the days; by default all",
         "settle_days: 2  # age of a day in days at which it is collected: new videos appear up to 48 hours late",
         "# reobserve_days: [12, 30]  # ages in days at which a day is collected again; default with comments: [12]",
+        "# repeat: 0.05  # share of the days that is collected twice within a day, to see whether searches repeat",
         "# count_lag_days: 10  # highest age of a count when the API returns it; a younger count of 0 is not trusted",
         *_query(draft),
         f"comments: {comments}  # all, none, {{videos: top, n: 50}}, {{videos: sample, fraction: 0.1}}",

@@ -151,6 +151,12 @@ class StudyFile(StrictModel):
         description="Ages in days at which a day is collected again; by default settle_days + count_lag_days if the "
         "study collects comments, else none; [] for none",
     )
+    repeat: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the complete days that is collected twice within a day, to see what changes",
+    )
     count_lag_days: int = Field(
         10, ge=0, le=60, description="Highest age in days that a count of the API has when it is returned"
     )
@@ -424,6 +430,7 @@ def to_spec(
         query=query,
         settle_days=study.settle_days,
         reobserve_days=_reobserve_days(study),
+        repeat=study.repeat,
         count_lag_days=study.count_lag_days,
         comments=CommentRule(
             videos=study.comments.videos,

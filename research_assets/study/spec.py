@@ -5,6 +5,7 @@ by hand. Not here: the keys of a study file and their validation (see model.py);
 observed (see units/periods.py).
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -45,6 +46,7 @@ class UserRule:
 class StudySpec:
     """One study.
 
+    The share `repeat` of its days is collected twice within a day.
     With a `day_sample` only the drawn days between `start` and `end` are collected and expected.
     A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is
     the highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the
@@ -65,6 +67,7 @@ class StudySpec:
     day_sample: DaySample | None = None
     settle_days: int = 2
     reobserve_days: tuple[int, ...] = ()
+    repeat: float = 0.0
     count_lag_days: int = 10
     comments: CommentRule = CommentRule()
     users: UserRule = UserRule()
@@ -130,6 +133,14 @@ class StudySpec:
         if self.day_sample is None:
             return 1.0
         return realised_share(self.day_sample, [self.start + timedelta(days=n) for n in range(365)])
+
+    def repeats(self, day: date) -> bool:
+        """Return whether a complete day is collected twice within a day: a hash of study and day decides.
+
+        The share of such days is `repeat` on average.
+        """
+        digest = hashlib.blake2b(f"repeat:{self.name}:{day}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64 < self.repeat
 
     def reobservation_due_at(self, day: date, now: datetime) -> datetime | None:
         """Return when the latest re-observation that is due at `now` became due; None if none is due yet.

@@ -162,6 +162,13 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
     every_day = SAMPLED_DAYS.days_until(clock.now())
     await _collect(harness, "videos", every_day, studies=[SAMPLED_DAYS])
     await _collect(harness, "comments", every_day, studies=[SAMPLED_DAYS])
+    # The first day is collected a second time within a day, after three of its videos were withdrawn.
+    of_day = f"study = '{SAMPLED_DAYS.name}' and day = '{every_day[0]}'"
+    listed_ids = harness.sql(f"select distinct id from {{videos}} where {of_day} order by id limit 3")
+    app.world.withdrawn |= {video for (video,) in listed_ids}
+    clock.moment += timedelta(hours=3)
+    await _collect(harness, "videos", every_day[:1], studies=[SAMPLED_DAYS], recollect=True)
+    clock.moment -= timedelta(hours=3)
     write_expected_units(harness.settings.raw, (*STUDIES, SAMPLED_DAYS), clock.now())
     async with (context := harness.tools()).client:
         drawn = await draw_population(SAMPLE, DRAWN_DAY, 4, context)

@@ -58,6 +58,27 @@ def test_sampled_days_with_gaps_share_a_run_and_cost_their_own_searches() -> Non
     assert (videos.partitions, set(videos.by_partition)) == (7, set(drawn))
 
 
+def test_share_of_complete_days_is_asked_again_within_a_day() -> None:
+    days = date_range(date(2026, 1, 1), date(2026, 2, 20))
+    one = study(start=days[0], end=days[-1], reobserve_days=(), repeat=0.2)
+    chosen = [day for day in days if one.repeats(day)]
+    assert 0 < len(chosen) < len(days) / 2
+    assert [day for day in days if replace(one, repeat=1.0).repeats(day)] == days
+    done = completed(*days, at=NOW - timedelta(hours=2))
+    agenda = build_agenda(make_inputs(one, partition_status={("garden", "videos"): done}), NOW)
+    assert planned_partitions(agenda) == chosen
+    assert {(run.recollect, run.reasons) for run in agenda.items if run.entity == "videos"} == {(True, ("repeat",))}
+    assert not build_agenda(make_inputs(one, remaining=0, partition_status={("garden", "videos"): done}), NOW).items
+    for statuses in (
+        completed(*days, at=NOW - timedelta(hours=25)),
+        {day: replace(status, is_repeated=True) for day, status in done.items()},
+    ):
+        assert not build_agenda(make_inputs(one, partition_status={("garden", "videos"): statuses}), NOW).items
+    [videos, *_] = forecast(make_inputs(one), {}, NOW)
+    [without, *_] = forecast(make_inputs(replace(one, repeat=0.0)), {}, NOW)
+    assert videos.remaining.requests == without.remaining.requests + len(chosen)
+
+
 def test_canary_check_comes_before_the_days_of_its_study_and_next_to_those_of_others() -> None:
     inputs = make_inputs(study(), study("other"), remaining=10, canary_days={"garden": date(2026, 2, 3)})
     agenda = build_agenda(inputs, NOW)

@@ -82,7 +82,7 @@ def test_full_study_sets_every_key(tmp_path: Path) -> None:
     spec = read(tmp_path, FULL_STUDY)
     assert spec.end == date(2026, 2, 28)
     assert spec.day_sample == DaySample(0.2, ("month", "weekday"), 7)
-    assert spec.reobserve_days == (10, 30)
+    assert (spec.reobserve_days, spec.repeat) == ((10, 30), 0.05)
     assert spec.comments == CommentRule("sample", fraction=0.1, seed=7)
     assert spec.users == UserRule("top", n=200)
     assert spec.panel == ("beet.und.balkon", "moosfreund", "farn_fan")
