@@ -20,7 +20,9 @@ all_days as (
 ),
 
 sampled_studies as (
-    select distinct study from expected where stratum is not null
+    select distinct study
+    from expected
+    where stratum is not null
 )
 
 select

@@ -30,7 +30,9 @@ repeats as (
 ),
 
 pairs as (
-    select * from repeats where number = 1
+    select *
+    from repeats
+    where number = 1
 ),
 
 found as (
