@@ -403,6 +403,10 @@ EXPECTED_UNITS: tuple[Field, ...] = (
     Field("unit_kind", "VARCHAR", "Kind of the unit: day, video or account", "collect"),
     Field("unit", "VARCHAR", "Day, video id or username", "collect"),
     Field("due_at", "TIMESTAMPTZ", "Time from which the unit can be collected (UTC)", "collect", unit="UTC"),
+    Field("stratum", "VARCHAR", "Stratum of a sampled day; null for other units", "collect"),
+    Field("stratum_days", "BIGINT", "Calendar days of the stratum (days)", "collect", unit="days"),
+    Field("stratum_sampled", "BIGINT", "Days drawn from the stratum (days)", "collect", unit="days"),
+    Field("inclusion_probability", "DOUBLE", "Inclusion probability of a sampled day (ratio, 0 to 1)", "collect"),
 )
 """Columns of raw/expected_units: one row per unit that a study expects, as far as that is known without a request."""
 
@@ -461,14 +465,35 @@ WITHDRAWALS: tuple[Field, ...] = (
 )
 """Columns of raw/withdrawals: the withdrawn items of one removal by kind. `day` is the UTC day of the withdrawal."""
 
+POPULATION: tuple[Field, ...] = (
+    Field("capture", "VARCHAR", "Capture that contains the draws", "capture"),
+    Field("started_at", "TIMESTAMPTZ", "Time of the first draw (UTC)", "collect", unit="UTC"),
+    Field("ended_at", "TIMESTAMPTZ", "Time of the last draw (UTC)", "collect", unit="UTC"),
+    Field("n_requests", "BIGINT", "Requests of the run, failed ones included (requests)", "collect", unit="requests"),
+    Field("n_draws", "BIGINT", "Answered draws (draws)", "collect", unit="draws"),
+    Field("n_drawn", "BIGINT", "Videos of all draws (videos)", "collect", unit="videos"),
+    Field("n_distinct", "BIGINT", "Distinct videos of all draws (videos)", "collect", unit="videos"),
+    Field(
+        "n_pairs", "BIGINT", "Products of the sizes of two draws, summed over pairs (pairs)", "collect", unit="pairs"
+    ),
+    Field("n_shared", "BIGINT", "Videos that two draws share, summed over pairs (videos)", "collect", unit="videos"),
+    Field("estimate", "DOUBLE", "Estimated number of videos; null without a shared one", "collect", unit="videos"),
+    Field("estimate_low", "DOUBLE", "Lower 95 % limit of the number of videos", "collect", unit="videos"),
+    Field("estimate_high", "DOUBLE", "Upper 95 % limit; null without a shared video", "collect", unit="videos"),
+    Field("hour_p_value", "DOUBLE", "p-value of equal probability by hour of upload (ratio, 0 to 1)", "collect"),
+    Field("region_p_value", "DOUBLE", "p-value of equal probability by region (ratio, 0 to 1)", "collect"),
+    Field("length_p_value", "DOUBLE", "p-value of equal probability by length (ratio, 0 to 1)", "collect"),
+)
+"""Columns of raw/population: one row per run of random draws. `day` is the UTC day of publication of the videos."""
+
 ALL_STUDIES = "__all__"
 """Study of the rows that belong to no single study; no study can have this name."""
 
 VERIFIED_TABLES = {"verified_videos": "videos", "verified_comments": "comments"}
 """Raw tables of verified ids, with the raw tables whose ids they have."""
 
-WRITTEN_BY_BUILDS = ("expected_units", "requests", *VERIFIED_TABLES, "withdrawals")
-"""Raw tables that each build updates: from the studies, the ledger, and the files of verification."""
+WRITTEN_BY_BUILDS = ("expected_units", "population", "requests", *VERIFIED_TABLES, "withdrawals")
+"""Raw tables that each build updates: from the studies, the ledger, the random draws, and the files of verification."""
 
 
 def table_columns(entity: Entity) -> tuple[Field, ...]:
@@ -482,6 +507,7 @@ def raw_tables() -> dict[str, tuple[Field, ...]]:
     return tables | {
         "coverage": COVERAGE,
         "expected_units": EXPECTED_UNITS,
+        "population": POPULATION,
         "rejected": REJECTED,
         "requests": REQUESTS,
         **dict.fromkeys(VERIFIED_TABLES, VERIFIED),

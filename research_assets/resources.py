@@ -257,6 +257,7 @@ def build_resources(settings: Settings, collector: CollectorResource | None = No
 
 def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Update the raw tables that no collection writes (`fields.WRITTEN_BY_BUILDS`)."""
+    from research_assets.collect.population import write_population_table
     from research_assets.compliance.verification.raw_tables import write_verification_tables
     from research_assets.planning.expected_units import write_expected_units, write_request_log
 
@@ -266,4 +267,5 @@ def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -
         ledger = Ledger(settings.ledger, settings.caps, clock)
         write_request_log(settings.raw, ledger)
         ledger.close()
+    write_population_table(settings)
     write_verification_tables(settings)

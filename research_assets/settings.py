@@ -580,6 +580,11 @@ class Settings:
         return self.root / "rehydrated"
 
     @property
+    def population(self) -> Path:
+        """Folder of the random draws for estimates of the number of videos: received pages."""
+        return self.root / "population"
+
+    @property
     def exports(self) -> Path:
         """Folder of the exports."""
         return self.root / "exports"

@@ -27,6 +27,10 @@ FRESHNESS_WINDOW = timedelta(days=3)
 """Time without a new day after which an open-ended study is stale and needs a person. Causes are days that the API does
 not return, or a quota that others use up."""
 
+EXCLUSION_HORIZON = timedelta(days=366)
+"""Time for which the partitions of an open-ended study leave out days that are not sampled. The collector refuses them
+after that too, and each start of the code location moves it."""
+
 POOL_PREFIX = "tiktok_"
 """Begin of the names of Dagster's pools, which all projects of an instance share."""
 
@@ -85,12 +89,18 @@ def partitions_def(
 ) -> dg.TimeWindowPartitionsDefinition:
     """Return UTC days from start to end for content, and the `periods` up to the running one for observed entities.
 
+    Days that were not sampled are no partitions.
+
     Without `periods` they begin with the running one, because a past period cannot be collected. Observation continues
     after the study's last day, because the authors of its videos still exist.
     """
     if ENTITIES[entity].time_axis == "content":
         content_end = (study.end + timedelta(days=1)).isoformat() if study.end else None
-        return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_date=content_end)
+        last = study.end or max(study.start, SystemClock().now().date()) + EXCLUSION_HORIZON
+        skipped = [midnight(day) for day in study.days_not_sampled(study.start, last)] or None
+        return dg.DailyPartitionsDefinition(
+            start_date=study.start.isoformat(), end_date=content_end, exclusions=skipped
+        )
     periods = periods or ObservedPeriods(current_period(study, SystemClock().now()))
     end = (periods.last + period_length(study)).isoformat() if periods.last else None
     missed = [midnight(period) for period in periods.never_observed] or None

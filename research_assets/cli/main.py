@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("research_assets.cli.score:command", "Estimate precision and recall of a rule from a coding sheet."),
     "report": ("research_assets.cli.report:command", "Write the HTML report of each study from the marts."),
     "audit": ("research_assets.cli.audit:command", "Measure the share of listed videos that the API returns."),
+    "population": (
+        "research_assets.cli.population:command",
+        "Estimate how many videos match a query on a day, from random draws.",
+    ),
     "rehydrate": ("research_assets.cli.rehydrate:command", "Fetch the videos listed in a file of ids."),
     "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures; sends no request."),
     "verify-files": (

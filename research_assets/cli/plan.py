@@ -111,6 +111,12 @@ def _show(
     """Print the table of remaining requests, the completion date of each pool, and what is not counted."""
     from math import ceil
 
+    from research_assets.planning.messages import describe_day_sample
+
+    for study in inputs.studies:
+        if text := describe_day_sample(study, now):
+            console.print(f"{study.name}: {text}")
+
     from rich.table import Table
 
     from research_assets.cli.status import print_studies_without_videos

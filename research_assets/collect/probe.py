@@ -6,7 +6,7 @@ Not here: the estimate that is based on the probed days (see planning/forecast.p
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from research_assets.collect.run import collect
 from research_assets.collect.types import CollectionTask, CollectorContext, PartitionResult, Paused, RequestBudget
@@ -18,11 +18,12 @@ PROBE_DAYS = 3
 
 def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
     """Return the first, the middle and the last settled day of a study; fewer if fewer have settled."""
-    number = (study.last_settled_day(now) - study.start).days + 1
-    if number <= 0:
+    days = study.days_to(study.last_settled_day(now))
+    if not days:
         return ()
-    picks = {round(i * (number - 1) / (PROBE_DAYS - 1)) for i in range(PROBE_DAYS)}
-    return tuple(study.start + timedelta(days=pick) for pick in sorted(picks))
+    return tuple(
+        days[pick] for pick in sorted({round(i * (len(days) - 1) / (PROBE_DAYS - 1)) for i in range(PROBE_DAYS)})
+    )
 
 
 async def probe(

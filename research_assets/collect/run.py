@@ -39,6 +39,9 @@ from research_assets.units.usernames import days_missing_accounts
 
 _LOGGER = safe_logger(__name__)
 
+NOT_SAMPLED = "The day is not in the study's sample of days (key days of the study file). No request was sent."
+"""Reason of a day that was not drawn."""
+
 MAX_CONCURRENT_PARTITIONS = 4
 """List partitions that are open at a time. The limit on concurrent requests applies to all of them together."""
 
@@ -111,6 +114,9 @@ async def _collect_videos(
     missing_accounts = days_missing_accounts(task.study.query, records, now, retry=task.retry_now)
     missing = []
     for day in sorted(set(task.partitions)):
+        if not task.study.is_sampled(day):
+            yield PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=NOT_SAMPLED)
+            continue
         status = day_status.get(day)
         too_fresh = too_fresh_result(task.study, day, now)
         if too_fresh:

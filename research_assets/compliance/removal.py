@@ -147,7 +147,7 @@ class Removal:
 
     def _all_captures(self) -> Iterator[Path]:
         """Yield the captures of the data folder and of its id lists, and remove what killed processes left."""
-        for folder in (self._settings.captures, self._settings.audits, self._settings.rehydrated):
+        for folder in (self._settings.captures, *_other_captures(self._settings)):
             for draft in [*folder.rglob(".*.jsonl.tmp"), *folder.rglob(".*.jsonl.zst.tmp")]:
                 if self._apply:
                     draft.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ class Removal:
                 elif self._apply and not manifest_path(sealed).exists():
                     _restore_manifest(sealed)
         yield from capture_files(self._settings.captures)
-        for folder in (self._settings.audits, self._settings.rehydrated):
+        for folder in _other_captures(self._settings):
             yield from sorted([*folder.rglob("[!.]*.jsonl.zst"), *folder.rglob("[!.]*.jsonl")])
 
     def _raw_tables(self) -> None:
@@ -314,7 +314,7 @@ class Removal:
         settings = self._settings
         if path.is_relative_to(settings.raw):
             return path.name == DIGEST_LOG or path.match("*/study=*/day=*/*.parquet")
-        if not any(path.is_relative_to(one) for one in (settings.captures, settings.audits, settings.rehydrated)):
+        if not any(path.is_relative_to(one) for one in (settings.captures, *_other_captures(settings))):
             return False
         is_manifest = manifest_path(path.with_suffix(".jsonl.zst")) == path
         return is_manifest or path.name.endswith((".jsonl", ".jsonl.zst", DAMAGED_SUFFIX))
@@ -450,3 +450,8 @@ def _uses_postgres(home: Path) -> bool:
             except (yaml.YAMLError, ValueError):
                 return False
     return False
+
+
+def _other_captures(settings: Settings) -> tuple[Path, ...]:
+    """Return the folders with captures of id lists and of random draws."""
+    return settings.audits, settings.rehydrated, settings.population

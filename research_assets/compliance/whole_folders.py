@@ -51,7 +51,7 @@ class FolderRemoval:
         for kind, folder in (("captures", settings.captures), ("raw tables", settings.raw)):
             for path in sorted(folder.glob(f"*/study={study}")):
                 self._remove(kind, path)
-        for folder in (settings.audits, settings.rehydrated):
+        for folder in (settings.audits, settings.rehydrated, settings.population):
             self._remove("id lists", folder / study)
             for path in sorted(folder.glob(f"captures/*/study={study}")):
                 self._remove("id lists", path)

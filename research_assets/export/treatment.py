@@ -42,7 +42,9 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day renamed_at created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
         "comment_count share_count favorites_count observed_age_days is_within_count_lag first_seen_at "
-        "last_seen_at last_verified_at n_observations is_delivered missed_at n_rounds_missed",
+        "last_seen_at last_verified_at n_observations is_delivered missed_at n_rounds_missed "
+        "inclusion_probability sampling_weight comments_state comments_probability comments_observed_at "
+        "n_comments_held",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username former_username",
@@ -113,7 +115,8 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.DROP: "capture",
     },
     "study_days": {
-        _T.KEEP: "study day state offered kept first_offered first_kept requests n_videos n_not_returned n_creators "
+        _T.KEEP: "study day state stratum stratum_days stratum_sampled inclusion_probability "
+        "offered kept first_offered first_kept requests n_videos n_not_returned n_creators "
         "n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
         "share_count_median last_seen_at api_changes api_changes_started",
@@ -134,6 +137,15 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.LABEL: "field reason",
         # The value is the element as delivered, with the names in it.
         _T.DROP: "unit capture value_json",
+    },
+    "population": {
+        _T.KEEP: "study day started_at ended_at n_requests n_draws n_drawn n_distinct n_pairs n_shared estimate "
+        "estimate_low estimate_high hour_p_value region_p_value length_p_value day_state n_videos_held",
+        _T.DROP: "capture",
+    },
+    "repeatability": {
+        _T.KEEP: "study day first_ended_at second_ended_at n_first n_second n_both jaccard chapman_estimate "
+        "chapman_standard_error",
     },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "

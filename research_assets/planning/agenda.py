@@ -26,7 +26,7 @@ from research_assets.quota.ledger import PoolState
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.estimates import NO_COST, Estimate, sum_estimates
-from research_assets.units.partition_status import PartitionStatus
+from research_assets.units.partition_status import REPEAT_WITHIN, PartitionStatus
 from research_assets.units.periods import is_backfill, period_length
 
 
@@ -123,6 +123,8 @@ def _candidate_for(
         due_at = study.reobservation_due_at(partition, now)
         if due_at is not None and status.last_complete_at < due_at:
             return _Candidate(partition, status, "reobserve", recollect=True)
+        if study.repeats(partition) and not status.is_repeated and now - status.last_complete_at < REPEAT_WITHIN:
+            return _Candidate(partition, status, "repeat", recollect=True)
     if status.is_missing_accounts:
         return _Candidate(partition, status, "missing_accounts")
     return None if status.is_materialized else _Candidate(partition, status, "mark_materialized")

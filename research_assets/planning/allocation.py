@@ -225,12 +225,18 @@ def _run_ranges(
 
     A run collects every day from its first to its last one, so all other days between them must be complete.
     """
+    specs = {one.name: one for one in inputs.studies}
     current: list[date] = []
     for day in days:
         if current and (day - current[-1]).days > 1:
+            skipped = set(specs[study].days_not_sampled(current[-1], day)) if study in specs else set()
             between = [date.fromordinal(n) for n in range(current[-1].toordinal() + 1, day.toordinal())]
-            is_apart = entity == "videos" and (
-                len(between) >= inputs.window_days or inputs.search_cost(study, [current[-1], day]).requests > 1
+            between = [one for one in between if one not in skipped]
+            # Days that were not sampled are no partitions, and no search spans them in any case.
+            is_apart = (
+                entity == "videos"
+                and bool(between)
+                and (len(between) >= inputs.window_days or inputs.search_cost(study, [current[-1], day]).requests > 1)
             )
             if recollect or is_apart or not set(between) <= complete:
                 yield tuple(current)

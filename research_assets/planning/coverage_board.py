@@ -79,11 +79,15 @@ class BoardCell:
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
-    """An entity with its cells in order; `step` is the time from one partition to the next."""
+    """An entity with its cells in order; `step` is the time from one partition to the next.
+
+    With `is_sampled` days that were not drawn are no partitions, so neighbours in the sample are neighbours.
+    """
 
     entity: str
     step: timedelta
     cells: Mapping[date, BoardCell]
+    is_sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,8 @@ def build_board(
                 reason = JOURNAL_OPEN if cell.reason in (None, NOT_REQUESTED, NO_ACCOUNT) else cell.reason
                 cell = BoardCell("partial", cell.units, cell.rows, reason, cell.next_try, cell.is_partition)
             cells[partition] = cell
-        rows[entity] = BoardRow(entity, DAY if is_content else period_length(study), cells)
+        is_sampled = is_content and study.day_sample is not None
+        rows[entity] = BoardRow(entity, DAY if is_content else period_length(study), cells, is_sampled)
     return CoverageBoard(study.name, now, [*rows.values()])
 
 
@@ -256,7 +261,8 @@ def state_runs(row: BoardRow) -> list[StateRun]:
     """Return the runs of an entity, oldest first. A missing partition ends a run."""
     runs: list[StateRun] = []
     for partition, cell in row.cells.items():
-        if runs and runs[-1].state == cell.state and runs[-1].last + row.step == partition:
+        is_next = bool(runs) and (row.is_sampled or runs[-1].last + row.step == partition)
+        if is_next and runs[-1].state == cell.state:
             runs[-1] = StateRun(cell.state, runs[-1].first, partition, runs[-1].partitions + 1)
         else:
             runs.append(StateRun(cell.state, partition, partition, 1))

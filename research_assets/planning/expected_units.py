@@ -21,6 +21,7 @@ from research_assets.storage import raw_writer
 from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_reader import RawTables, intact_files, query_raw
 from research_assets.storage.raw_repair import repair_files
+from research_assets.study.day_sample import DayStratum
 from research_assets.study.spec import StudySpec
 from research_assets.units.partition_status import PartitionStatus
 from research_assets.units.periods import current_period, period_length, should_observe
@@ -180,12 +181,13 @@ def _day_files(raw: Path, study: StudySpec, collected: _Collected, now: datetime
     """Yield the file of each day of a study up to today."""
     for day in study.days_until(now):
         due_at = study.settles_at(day)
-        rows = [_row("videos", day, "day", day.isoformat(), due_at)]
+        stratum = study.day_sample.stratum(day) if study.day_sample else None
+        rows = [_row("videos", day, "day", day.isoformat(), due_at, stratum)]
         status = collected.days.get(day)
         by_video = study.comments.videos != "none" and status is not None and not status.open_units
         if study.comments.videos != "none" and not by_video:
             rows.append(_row("comments", day, "day", day.isoformat(), due_at))
-        inputs: list[object] = [due_at, len(rows)]
+        inputs: list[object] = [due_at, len(rows), stratum]
         if by_video:
             inputs += [study.comments, study.count_confirmation_age, _video_files(raw, study, day)]
         yield _ExpectedFile(day, f"day-{_digest(inputs)}", due_at, rows, by_video)
@@ -271,8 +273,20 @@ def _periods(
     return periods
 
 
-def _row(entity: str, partition: date, kind: str, unit: str, due_at: datetime) -> Row:
-    return {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "due_at": due_at}
+def _row(
+    entity: str, partition: date, kind: str, unit: str, due_at: datetime, stratum: DayStratum | None = None
+) -> Row:
+    return {
+        "entity": entity,
+        "partition": partition,
+        "unit_kind": kind,
+        "unit": unit,
+        "due_at": due_at,
+        "stratum": stratum and stratum.name,
+        "stratum_days": stratum and stratum.n_days,
+        "stratum_sampled": stratum and len(stratum.drawn),
+        "inclusion_probability": stratum and stratum.probability,
+    }
 
 
 def _digest(inputs: Sequence[object]) -> str:

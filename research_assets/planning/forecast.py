@@ -155,8 +155,7 @@ def _study_forecast(
 
 def _study_days(study: StudySpec, now: datetime) -> list[date]:
     """Return all days of a study; for a study without end the days up to today."""
-    last = study.end or now.date()
-    return [study.start + ONE_DAY * n for n in range((last - study.start).days + 1)]
+    return [*study.days_to(study.end or now.date())]
 
 
 def _incomplete_days(inputs: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
@@ -170,15 +169,17 @@ def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityFore
     reobservations = sum_estimates(
         inputs.search_cost(study.name, _days_to_reobserve(inputs, study, age, now)) for age in study.reobserve_days
     )
+    # A day whose second collection was missed is not repeated later, unless it is observed again.
+    repeats = sum_estimates(inputs.search_cost(study.name, [day]) for day in incomplete if study.repeats(day))
     hits_of_new_day = 0.0
     if study.end is None and hits_per_day:
-        n_observations = 1 + len(study.reobserve_days)
-        hits_of_new_day = n_observations * sum(hits_per_day.values()) / len(hits_per_day)
+        n_observations = 1 + len(study.reobserve_days) + study.repeat
+        hits_of_new_day = study.share_of_days * n_observations * sum(hits_per_day.values()) / len(hits_per_day)
     return EntityForecast(
         study=study.name,
         entity="videos",
         partitions=len(incomplete),
-        remaining=inputs.search_cost(study.name, incomplete) + reobservations,
+        remaining=inputs.search_cost(study.name, incomplete) + reobservations + repeats,
         recurring_per_day=hits_of_new_day / inputs.page_size,
         by_partition={day: inputs.search_cost(study.name, [day]) for day in incomplete},
         last_due_at=study.last_observation_due_at(),
@@ -227,6 +228,7 @@ def _comments(
         recurring = comment_requests.first
         if study.reobserve_days:
             recurring += comment_requests.first if later is None else later
+        recurring *= study.share_of_days
     return EntityForecast(
         study=study.name,
         entity="comments",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -41,7 +42,7 @@ from research_assets.units.estimates import (
     reply_request_ratio,
     sum_estimates,
 )
-from research_assets.units.partition_status import PartitionStatus
+from research_assets.units.partition_status import REPEAT_WITHIN, PartitionStatus
 from research_assets.units.periods import (
     CANARY_INTERVAL,
     MIN_CANARY_VIDEOS,
@@ -223,7 +224,8 @@ def read_day_status(
         f"""
         SELECT partition, max(last_at) FILTER (state = 'complete'),
             arg_max(offered, last_at) FILTER (state = 'complete'),
-            arg_max(struct_pack(state := state, next_try := next_try), {ATTEMPT_RECENCY})
+            arg_max(struct_pack(state := state, next_try := next_try), {ATTEMPT_RECENCY}),
+            list(DISTINCT last_at) FILTER (state = 'complete' AND last_at IS NOT NULL)
         FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
         """,
     )
@@ -231,7 +233,7 @@ def read_day_status(
     units = read_unit_status(raw, "videos", study=study.name) if batchable_usernames(study.query) else []
     missing_accounts = days_missing_accounts(study.query, units, now, retry=False)
     statuses, hits_per_day = {}, {}
-    for day, last_complete_at, offered, newest in rows:
+    for day, last_complete_at, offered, newest, complete_at in rows:
         is_settled = newest["state"] in SETTLED
         waits = not is_settled and is_waiting(newest["next_try"], now)
         statuses[day] = PartitionStatus(
@@ -242,6 +244,7 @@ def read_day_status(
             failed_before=not is_settled,
             in_progress=newest["state"] == "partial",
             is_missing_accounts=day in missing_accounts,
+            is_repeated=any(later - one <= REPEAT_WITHIN for one, later in pairwise(sorted(complete_at or ()))),
         )
         if last_complete_at is not None:
             hits_per_day[day] = float(offered)

@@ -9,7 +9,26 @@ from datetime import datetime
 
 from research_assets.planning.types import REASON_TEXT, Agenda, PlannedRun
 from research_assets.quota.ledger import PoolState
+from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
+
+
+def describe_day_sample(study: StudySpec, now: datetime) -> str:
+    """Return how many days of a study were drawn, from which strata; empty for a study without a sample of days."""
+    sample = study.day_sample
+    if sample is None:
+        return ""
+    last = study.end or max(study.start, now.date())
+    drawn = study.days_to(last)
+    number = (last - study.start).days + 1
+    until = "" if study.end else " so far"
+    strata = " and ".join(sample.by) or "year"
+    n_single = sum(len(stratum.drawn) == 1 for stratum in {sample.stratum(day) for day in drawn})
+    single = f" {pluralize(n_single, 'stratum', 'strata')} with one sampled day." if n_single else ""
+    return (
+        f"{len(drawn)} of {pluralize(number, 'day')}{until} are sampled ({len(drawn) / number:.0%}; at random by "
+        f"{strata}, seed {sample.seed}); no other day is requested.{single}"
+    )
 
 
 def describe_run(run: PlannedRun) -> str:

@@ -18,6 +18,7 @@ from research_assets.units.partition_status import PartitionStatus
 RunReason = Literal[
     "settled",
     "reobserve",
+    "repeat",
     "retry",
     "missing_accounts",
     "canary",
@@ -34,6 +35,7 @@ RunReason = Literal[
 REASON_TEXT: Mapping[RunReason, str] = {
     "settled": "days that have just settled",
     "reobserve": "days due for re-observation",
+    "repeat": "complete days collected a second time, for the repeatability of searches",
     "retry": "units whose next try is due",
     "missing_accounts": "accounts missing from a search, whose next try is due",
     "canary": "canary check of previously collected videos",
@@ -50,6 +52,7 @@ REASON_TEXT: Mapping[RunReason, str] = {
 PRIORITY: Mapping[RunReason, int] = {
     "settled": 0,
     "reobserve": 0,
+    "repeat": 1,
     "retry": 0,
     "missing_accounts": 0,
     "canary": 0,
@@ -106,13 +109,15 @@ class AgendaInputs:
         return ENTITIES[entity].time_axis == "content" and first <= partition <= last
 
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
-        """Return the cost of a search over some days of a study."""
+        """Return the cost of a search over some days of a study. A search spans no day that was not sampled."""
+        spec = next((one for one in self.studies if one.name == study), None)
         return estimate_search(
             days,
             self.hits_per_day.get(study, {}),
             page_size=self.page_size,
             window_days=self.window_days,
             n_batches=self.n_username_batches.get(study, 1),
+            never_searched=spec.days_not_sampled(min(days), max(days)) if spec and days else (),
         )
 
 

@@ -46,6 +46,8 @@ MART_ORDER = (
     "observation_rounds",
     "coverage",
     "rejected_rows",
+    "population",
+    "repeatability",
     "quota_usage",
     "api_changes",
     "codebook",
@@ -69,6 +71,8 @@ MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "rejected_rows": ("day", "observed"),
     "coverage": ("partition_day", ""),
     "verification": ("day", "published"),
+    "population": ("day", "published"),
+    "repeatability": ("day", "published"),
     "withdrawals": ("withdrawn_at", "observed"),
 }
 """The column that determines the month of a row (`month_column` in dbt's meta), and the date basis of that column.

@@ -23,7 +23,7 @@ from research_assets.planning.coverage_board import (
     CoverageBoard,
     read_board,
 )
-from research_assets.planning.messages import pluralize
+from research_assets.planning.messages import describe_day_sample, pluralize
 from research_assets.quota.server_time import server_clock_or_local
 from research_assets.report.formatting import format_time
 from research_assets.report.page import TEMPLATE_FOLDER, render_template
@@ -186,6 +186,8 @@ def _sections(board: CoverageBoard, study: StudySpec, dagster_url: str) -> Itera
             if any(row.cells for row in content)
             else f"The study begins on {study.start}; it has no day yet."
         )
+        if sample := describe_day_sample(study, board.as_of):
+            text = f"{text} {sample}"
         yield _Section("content", "Days of publication", text, [*_lines(content, board, study, dagster_url)])
     if observed:
         period = "day" if study.observe == "daily" else "week, named by its Monday,"

@@ -431,6 +431,19 @@ def _missing_reason(data: ReportData, one: DistinctMissing) -> str:
 
 
 def _sampling(data: ReportData, study: StudySpec) -> str:
+    sample = study.day_sample
+    if sample is None:
+        return _sampling_on_days(data, study)
+    strata = f" within strata of {' and '.join(sample.by)}" if sample.by else ""
+    return (
+        f"Days were sampled at random without replacement{strata} (share {sample.share:g} of each stratum, at least "
+        f"one day; seed {sample.seed}). The inclusion probability of each day (table study_days, column "
+        "inclusion_probability) and the weight of each video (table videos, column sampling_weight) are provided in "
+        f"the dataset. On the sampled days: {_sampling_on_days(data, study)}"
+    )
+
+
+def _sampling_on_days(data: ReportData, study: StudySpec) -> str:
     if not data.sampled:
         return (
             "No sampling was applied; every unit had an inclusion probability and a sampling weight of 1."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from research_assets.report.codebook import CODEBOOK_FILE, read_codebook, render_codebook
 from research_assets.report.data import ReportData
+from research_assets.report.day_sample import day_sample_section, read_sampled_days
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
 from research_assets.report.handles import without_handles
@@ -19,6 +20,7 @@ from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
 from research_assets.report.queries import read_report_data
+from research_assets.report.repeatability import read_repeated_days, repeatability_section
 from research_assets.report.rounds import rounds_section
 from research_assets.report.sections import (
     coverage_section,
@@ -71,8 +73,15 @@ def write_report(settings: Settings, study: StudySpec, now: datetime, *, handles
     data = read_report_data(settings, study.name)
     if not handles:
         data, study = without_handles(data, study)
+    with connect_read_only(settings.published_marts) as connection:
+        sampled_days = read_sampled_days(connection, study.name)
+        repeated_days = read_repeated_days(connection, study.name)
     origin = _origin(settings)
     sections = report_sections(data, study, settings, origin, now)
+    if estimates := day_sample_section(study, sampled_days, data.built_at):
+        sections.insert(1, estimates)
+    if repeatability := repeatability_section(repeated_days, study.repeat):
+        sections.insert(-2, repeatability)
     pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
     problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
     for name, problem in problems.items():

@@ -26,6 +26,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from research_assets.fields import ENTITIES
+from research_assets.study.day_sample import DaySample, Stratifier
 from research_assets.study.json_schema import fields_schema, query_schema
 from research_assets.study.panel import PanelError, parse_username, read_panel
 from research_assets.study.pseudonymous import pseudonymous_issues, stored_fields
@@ -106,6 +107,16 @@ class CommentsConfig(ShorthandModel):
     replies: Literal["all", "none"] = Field("all", description="Replies of comments, one request or more each")
 
 
+class DaysConfig(StrictModel):
+    """Sample of the study's days."""
+
+    sample: float = Field(gt=0, le=1, description="Share of the days of each stratum, at least one day")
+    by: list[Stratifier] = Field(
+        ["month", "weekday"], description="Strata: month or quarter, and weekday; without a period those of a year"
+    )
+    seed: int = Field(0, ge=0, description="Another seed draws other days")
+
+
 class UsersConfig(ShorthandModel):
     """Rule for whose profiles are observed."""
 
@@ -131,11 +142,20 @@ class StudyFile(StrictModel):
     )
     start: UtcDay = Field(description="First day, UTC")
     end: UtcDay | None = Field(None, description="Last day, UTC; without it the study continues")
+    days: DaysConfig | None = Field(
+        None, description="Sample of the days, such as {sample: 0.2, by: [month, weekday], seed: 7}; by default all"
+    )
     settle_days: int = Field(2, ge=0, le=30, description="Age of a day in days at which it is collected")
     reobserve_days: list[Annotated[int, Field(ge=1, le=3650)]] = Field(
         default_factory=list,
         description="Ages in days at which a day is collected again; by default settle_days + count_lag_days if the "
         "study collects comments, else none; [] for none",
+    )
+    repeat: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the complete days that is collected twice within a day, to see what changes",
     )
     count_lag_days: int = Field(
         10, ge=0, le=60, description="Highest age in days that a count of the API has when it is returned"
@@ -174,6 +194,7 @@ class StudyFile(StrictModel):
 
 MODEL_BY_KEY: Mapping[KeyPath, type[StrictModel]] = {
     (): StudyFile,
+    ("days",): DaysConfig,
     ("comments",): CommentsConfig,
     ("users",): UsersConfig,
     ("panel",): PanelConfig,
@@ -250,6 +271,14 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
             ("delete_after",),
             f"{study.delete_after} is before {study.end or study.start}; it must be the last day of the study or later",
         )
+    if study.days is not None:
+        if len(set(study.days.by)) != len(study.days.by) or {"month", "quarter"} <= set(study.days.by):
+            yield ("days", "by"), "names month or quarter, not both, and weekday, each once"
+        if study.end is not None and not _day_sample(study.days).contains_any(study.start, study.end):
+            yield (
+                ("days",),
+                f"no day between {study.start} and {study.end} was drawn; take a larger sample, or other strata",
+            )
     early = [age for age in study.reobserve_days if age <= study.settle_days]
     if early:
         reason = "a day is collected at that age anyway"
@@ -269,6 +298,10 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
             )
         if mode != owner and value is not None:
             yield (mapping, key), f"{key} is allowed with {owner} only, not with {mode}"
+
+
+def _day_sample(days: DaysConfig) -> DaySample:
+    return DaySample(days.sample, tuple(days.by), days.seed)
 
 
 def _resolve_panel(
@@ -393,9 +426,11 @@ def to_spec(
         title=study.title or "",
         start=study.start,
         end=study.end,
+        day_sample=None if study.days is None else _day_sample(study.days),
         query=query,
         settle_days=study.settle_days,
         reobserve_days=_reobserve_days(study),
+        repeat=study.repeat,
         count_lag_days=study.count_lag_days,
         comments=CommentRule(
             videos=study.comments.videos,

@@ -5,12 +5,14 @@ by hand. Not here: the keys of a study file and their validation (see model.py);
 observed (see units/periods.py).
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import midnight
+from research_assets.study.day_sample import DaySample, realised_share
 from research_assets.tiktok.pseudonyms import Pseudonyms
 
 QueryGroups = Mapping[str, tuple[Mapping[str, Any], ...]]
@@ -54,6 +56,8 @@ class UserRule:
 class StudySpec:
     """One study.
 
+    The share `repeat` of its days is collected twice within a day.
+    With a `day_sample` only the drawn days between `start` and `end` are collected and expected.
     A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is
     the highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the
     requested fields by entity; for an entity without an entry all fields are requested. Accounts are observed in
@@ -70,8 +74,10 @@ class StudySpec:
     start: date
     query: QueryGroups
     end: date | None = None
+    day_sample: DaySample | None = None
     settle_days: int = 2
     reobserve_days: tuple[int, ...] = ()
+    repeat: float = 0.0
     count_lag_days: int = 10
     comments: CommentRule = CommentRule()
     users: UserRule = UserRule()
@@ -111,10 +117,40 @@ class StudySpec:
         settled = now.date() - timedelta(days=1 + self.settle_days)
         return settled if self.end is None else min(self.end, settled)
 
+    def is_sampled(self, day: date) -> bool:
+        """Return whether a day is in the sample of days; every day is without one."""
+        return self.day_sample is None or self.day_sample.contains(day)
+
+    def days_to(self, last: date) -> tuple[date, ...]:
+        """Return the days of the study from its start to a day, oldest first, without days that were not drawn."""
+        days = (self.start + timedelta(days=n) for n in range((last - self.start).days + 1))
+        return tuple(day for day in days if self.is_sampled(day))
+
+    def days_not_sampled(self, first: date, last: date) -> tuple[date, ...]:
+        """Return the days between two days, both included, that were not drawn; none without a sample of days."""
+        if self.day_sample is None:
+            return ()
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return tuple(day for day in days if not self.is_sampled(day))
+
     def days_until(self, now: datetime) -> tuple[date, ...]:
         """Return the days of the study up to its end or today, oldest first, whether they have settled or not."""
-        last = now.date() if self.end is None else min(self.end, now.date())
-        return tuple(self.start + timedelta(days=n) for n in range((last - self.start).days + 1))
+        return self.days_to(now.date() if self.end is None else min(self.end, now.date()))
+
+    @property
+    def share_of_days(self) -> float:
+        """Drawn days as a share of all: the mean probability of the days of the first year; 1 without a sample."""
+        if self.day_sample is None:
+            return 1.0
+        return realised_share(self.day_sample, [self.start + timedelta(days=n) for n in range(365)])
+
+    def repeats(self, day: date) -> bool:
+        """Return whether a complete day is collected twice within a day: a hash of study and day decides.
+
+        The share of such days is `repeat` on average.
+        """
+        digest = hashlib.blake2b(f"repeat:{self.name}:{day}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64 < self.repeat
 
     def reobservation_due_at(self, day: date, now: datetime) -> datetime | None:
         """Return when the latest re-observation that is due at `now` became due; None if none is due yet.

@@ -8,7 +8,7 @@ Not here: how days are grouped into windows (see windows.py).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,13 @@ from typing import Literal, get_args
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 from research_assets.units.coverage import ATTEMPT_RECENCY
-from research_assets.units.windows import estimate_hits_per_day, expected_hits, plan_windows, requests_for_hits
+from research_assets.units.windows import (
+    estimate_hits_per_day,
+    expected_hits,
+    plan_windows,
+    requests_for_hits,
+    split_at_dead_days,
+)
 
 Basis = Literal[
     "nothing to request",
@@ -71,18 +77,24 @@ def estimate_search(
     page_size: int = MAX_COUNT,
     window_days: int = MAX_WINDOW_DAYS,
     n_batches: int = 1,
+    never_searched: Collection[date] = (),
 ) -> Estimate:
     """Return the requests of a search over some days, in the windows that the collector will choose.
 
     `hits_per_day` are the raw hits of collected days. If there are none, each window counts as one request, which is a
     lower bound. A query with many usernames is searched in `n_batches`; the hits are divided evenly among them.
+    No window spans a day that is `never_searched`.
     """
     if not days:
         return NO_COST
     first, last = min(days), max(days)
     all_days = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
     expected = {day: hits / n_batches for day, hits in estimate_hits_per_day(hits_per_day, all_days).items()}
-    windows = plan_windows(days, expected, max_days=window_days, page_size=page_size)
+    windows = [
+        window
+        for group in split_at_dead_days(days, never_searched)
+        for window in plan_windows(group, expected, max_days=window_days, page_size=page_size)
+    ]
     requests = sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
     return Estimate(n_batches * requests, "observed density" if expected else "no data yet")
 

@@ -5,9 +5,12 @@ planning/inputs.py).
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from research_assets.units.estimates import NO_COST, Estimate
+
+REPEAT_WITHIN = timedelta(days=1)
+"""Time between two complete observations of a day up to which the second one repeats the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class PartitionStatus:
     observation in which all units were complete. `failed_before` is true if every open unit had an earlier attempt,
     `is_recounted` if a newer comment count opened every open unit, `in_progress` if a pause interrupted the collection.
     `is_materialized` is true if Dagster has a materialization of the partition. `is_missing_accounts` is true if a day
-    is collected except for accounts whose next try is due. `estimate` is the cost of the open units.
+    is collected except for accounts whose next try is due, `is_repeated` if two complete observations of a day are at
+    most `REPEAT_WITHIN` apart. `estimate` is the cost of the open units.
     """
 
     open_units: int = 0
@@ -32,4 +36,5 @@ class PartitionStatus:
     in_progress: bool = False
     is_materialized: bool = True
     is_missing_accounts: bool = False
+    is_repeated: bool = False
     estimate: Estimate = NO_COST

@@ -71,9 +71,8 @@ def _is_unfinished(
     ends_at = study.last_observation_due_at()
     if study.end is None or ends_at is None or now < ends_at or last_observed_at is None:
         return True
-    n_days = (study.end - study.start).days + 1
-    for offset in range(n_days if days else 0):
-        status = days.get(study.start + timedelta(days=offset))
+    for day in study.days_to(study.end) if days else ():
+        status = days.get(day)
         if status is None or status.open_units:
             return True
         if status.last_complete_at is not None:
@@ -126,8 +125,7 @@ def observed_periods(
 
 def _is_missing_days(study: StudySpec, days: Mapping[date, PartitionStatus], now: datetime) -> bool:
     """Return whether a settled day is incomplete: its videos may name further accounts. `days` is empty for a panel."""
-    settled = (study.last_settled_day(now) - study.start).days + 1 if days else 0
-    statuses = [days.get(study.start + timedelta(days=offset)) for offset in range(settled)]
+    statuses = [days.get(day) for day in study.days_to(study.last_settled_day(now))] if days else []
     return any(status is None or status.open_units or status.waiting_units for status in statuses)
 
 

@@ -15,6 +15,7 @@ from research_assets.component import study_assets
 from research_assets.fields import ENTITIES
 from research_assets.resources import build_resources
 from research_assets.settings import Settings
+from research_assets.study.day_sample import DaySample
 from research_assets.study.loader import read_study_file
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.periods import ObservedPeriods, current_period
@@ -89,6 +90,12 @@ def test_partitions_cover_the_study_up_to_now() -> None:
     closed, open_ended = specs(STUDY), specs(replace(STUDY, end=None, users=UserRule(), panel=("a",)))
     assert keys(closed["videos"].partitions_def, "2026-03-02") == [f"2026-02-{day:02}" for day in range(1, 11)]
     assert keys(closed["videos"].partitions_def, "2026-02-03T10:00") == ["2026-02-01", "2026-02-02"]
+    sampled = replace(STUDY, end=date(2026, 2, 28), day_sample=DaySample(0.25, ("month",), 7))
+    drawn = [str(day) for day in sampled.days_to(date(2026, 2, 28))]
+    assert len(drawn) == 7
+    assert keys(specs(sampled)["videos"].partitions_def, "2026-04-01") == drawn
+    open_sample = partitions_def(replace(sampled, end=None), "videos")
+    assert keys(open_sample, "2026-03-01") == drawn
     assert closed["comments"].partitions_def == closed["videos"].partitions_def
     assert keys(open_ended["videos"].partitions_def, "2026-02-13T00:30")[-1] == "2026-02-12"
 

@@ -49,7 +49,7 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     declined = run("audit", file, answer="n\n")
     assert declined.exit_code == 1
     assert "Cost: at least 2 requests; 1,000 of 1,000 remaining today" in declined.stdout
-    assert sandbox.app.request_log.requests.get("video_query", 0) == 0
+    assert sandbox.app.request_log.requests.get("video/query", 0) == 0
     result = run("audit", file, "--group-by", "how", "--yes")
     assert result.exit_code == 0, result.output
     folder = tmp_path / "data" / "audits" / "donation_1"
@@ -63,6 +63,20 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     assert f"{len(deliverable) / len(ids):.1%}" in result.stdout
     assert (folder / "ids.csv").stat().st_mode & 0o077 == 0
     assert "The intervals assume that the videos were drawn independently" in " ".join(result.stdout.split())
+
+
+def test_audit_of_donors_counts_their_exposures(sandbox: RunningSandbox, ids: list[int], tmp_path: Path) -> None:
+    file = tmp_path / "donors.csv"
+    file.write_text("id,donor,views\n" + "".join(f"{one},d{one % 7},{1 + one % 3}\n" for one in ids))
+    result = run("audit", str(file), "--cluster", "donor", "--exposures", "views", "--ids-are-exact", "--yes")
+    assert result.exit_code == 0, result.output
+    deliverable = set(sandbox.world.deliverable(ids, sandbox.clock.now().timestamp()))
+    share = sum(1 + one % 3 for one in deliverable) / sum(1 + one % 3 for one in ids)
+    table = pd.read_csv(tmp_path / "data" / "audits" / "donors" / "shares.csv")
+    assert table["share"][0] == pytest.approx(share, abs=1e-4)
+    assert table["clusters"][0] == 7
+    assert table["low"][0] < share < table["high"][0]
+    assert "all shares rest on fewer than 10 clusters" in " ".join((result.stdout + result.stderr).split())
 
 
 def test_audit_of_a_data_download_reports_its_lists(sandbox: RunningSandbox, ids: list[int], tmp_path: Path) -> None:

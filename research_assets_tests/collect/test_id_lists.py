@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import permutations
+from math import exp
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +15,15 @@ from hypothesis import strategies as st
 
 from research_assets.collect.id_lists.audit import (
     ReturnRate,
-    effective_number,
+    design_effect,
+    few_clusters_warning,
     interval_note,
     return_rates,
-    wilson_interval,
 )
 from research_assets.collect.id_lists.reader import IdListError, ListedVideo, read_id_list
 from research_assets.collect.id_lists.rehydrate import publish_rehydrated
 from research_assets.collect.id_lists.run import IdListResult, IdListTask, IdState, fetch_id_list, min_requests
+from research_assets.estimates.shares import wilson_interval
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage.captures import list_open_journals, list_sealed
@@ -258,14 +260,45 @@ def test_ids_of_several_classes_count_in_each_in_any_order_of_lines(tmp_path: Pa
     ]
 
 
-def test_interval_of_clusters_is_that_of_independent_videos_if_clusters_are_not_alike() -> None:
+def test_share_of_clusters_is_a_ratio_with_a_design_effect() -> None:
     alike = ReturnRate("all", "all", 100, 100, 50, ((10, 10), (10, 0)) * 5)
     mixed = ReturnRate("all", "all", 100, 100, 50, ((10, 5),) * 10)
     independent = ReturnRate("all", "all", 100, 100, 50)
-    assert mixed.interval == independent.interval
-    # Ten clusters of equal videos are worth nine videos.
-    assert effective_number(alike.clusters) == pytest.approx(9)
-    assert alike.interval == wilson_interval(50, 100, effective=9)
+    # Ten clusters of equal videos have the variance of nine videos: 1/4/9. The quantile is t(9) = 2.2622.
+    assert design_effect(alike) == pytest.approx(100 / 9)
+    half = 2.262157 * (0.25 / 9) ** 0.5 / 0.25
+    assert alike.interval == pytest.approx((1 / (1 + exp(half)), 1 / (1 + exp(-half))), rel=1e-6)
+    # Clusters that do not differ count as one video each.
+    assert mixed.interval == wilson_interval(50, 100, effective=10)
+    assert design_effect(mixed) is design_effect(independent) is None
     assert ReturnRate("all", "all", 9, 9, 9, ((9, 9),)).interval is None
     assert "10 clusters were drawn independently" in interval_note([alike])
     assert "the videos were drawn independently of each other" in interval_note([independent])
+    assert few_clusters_warning([alike, mixed, independent]) is None
+    few = few_clusters_warning([alike, ReturnRate("feed", "all", 4, 4, 2, ((2, 1), (2, 1)))])
+    assert few is not None
+    assert few.startswith("1 of 2 shares rest on fewer than 10 clusters (at least 2)")
+
+
+def test_exposures_count_in_each_cluster_and_class(tmp_path: Path) -> None:
+    one, other = nonexistent_ids([7_602_000_000_000_000_000, 7_602_000_100_000_000_000])
+    path = tmp_path / "a.csv"
+    lines = [
+        f"{one},feed,anna,3",
+        f"{one},liked,ben,1",
+        f"{other},feed,ben,4",
+        f"{other},feed,ben,2",
+        f"{one},feed,cy,x",
+    ]
+    path.write_text("\n".join(["id,class,donor,views", *lines, f"{other},feed,,1", f"{other},feed,dan,0"]))
+    listed = read_id_list(
+        path, datetime(2026, 6, 1, tzinfo=UTC), group="class", cluster="donor", exposures="views", ids_are_exact=True
+    )
+    assert listed.invalid == (("line 6", "'x' in the column 'views' is no number"),)
+    rates = {rate.group: rate for rate in return_rates(listed.videos, {one: "returned", other: "absent"})}
+    assert sorted(rates["all"].clusters) == [(1, 0), (3, 3), (7, 1)]
+    assert rates["all"].rate == pytest.approx(4 / 11)
+    assert (rates["all"].listed, rates["all"].answered, rates["all"].returned) == (2, 2, 1)
+    assert sorted(rates["feed"].clusters) == [(1, 0), (3, 3), (6, 0)]
+    assert rates["liked"].clusters == ((1, 1),)
+    assert "A video may have any number of exposures" in interval_note([rates["all"]], clusters_are_videos=True)

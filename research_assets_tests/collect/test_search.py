@@ -7,6 +7,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
+from research_assets.study.day_sample import DaySample
 from research_assets_tests.collect.harness import QUERY, START, CollectorHarness, days, study
 
 
@@ -44,6 +45,22 @@ async def test_search_loses_no_row_with_errors_of_every_kind(settings: Settings)
     assert sum(harness.clock.slept) <= 60
     assert sum(f.offered for f in finished.values()) == 7 * 950
     assert sum(f.kept for f in finished.values()) == 7 * 855
+
+
+async def test_only_sampled_days_are_searched(settings: Settings) -> None:
+    sampled = study(day_sample=DaySample(0.3, ("month",), 7))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=150))
+    finished, pause = await harness.collect("videos", days(28), sampled)
+    assert pause is None
+    drawn = set(sampled.days_to(days(28)[-1]))
+    assert len(drawn) == 8
+    assert {day for day, result in finished.items() if result.state == "complete"} == drawn
+    others = [result for day, result in finished.items() if day not in drawn]
+    assert all(result.state == "not_asked" and "not in the study's sample" in str(result.reason) for result in others)
+    assert {day for (day,) in harness.sql("SELECT DISTINCT day FROM {videos}")} == drawn
+    assert len(harness.ids()) == 8 * 150
+    # Consecutive days share a search: the last page of each search is partial.
+    assert harness.requests_sent <= 2 * 8
 
 
 @pytest.mark.parametrize("dead", [0, 3, 9, 13])

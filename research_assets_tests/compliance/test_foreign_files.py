@@ -146,7 +146,7 @@ def test_removal_names_foreign_files_in_every_folder(tmp_path: Path) -> None:
     places = (
         "",
         *("captures/videos", "raw/videos", "raw", "reports", "exports", "exports/mine", "dagster/storage/model"),
-        *("audits/list", "rehydrated/list", "state", "state/dbt", "state/verification"),
+        *("audits/list", "rehydrated/list", "population/captures", "state", "state/dbt", "state/verification"),
     )
     named = []
     for place in places:

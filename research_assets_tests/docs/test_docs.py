@@ -108,8 +108,10 @@ def shell(demo_summary: str, demo_settings: Settings, tmp_path_factory: pytest.T
     shutil.copy(ids, folder / "ids.csv")
     lines = ids.read_text().splitlines()[1:200]
     videos = [line.split(",")[1] for line in lines if line.startswith("videos")]
-    (folder / "donation.csv").write_text("id,source\n" + "".join(f"{video},watched\n" for video in videos))
     (folder / "coded.csv").write_text("video_id,draw_probability,code\n1,0.5,yes\n2,0.5,no\n3,0.5,\n")
+    (folder / "donation.csv").write_text(
+        "id,source,donor,views\n" + "".join(f"{video},watched,d{str(video)[-1]},1\n" for video in videos)
+    )
     return shell
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.clock import week_of
+from research_assets.collect.population import draw_population, write_population_table
 from research_assets.planning.expected_units import write_expected_units, write_request_log
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ground_truth import DayHits
 from research_assets.settings import VARIABLES, Settings
+from research_assets.study.day_sample import DaySample
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.warehouse.reader import connect_read_only
 from research_assets_tests.collect.harness import START, CollectorHarness
@@ -46,7 +48,18 @@ TOP = StudySpec(
     comments=CommentRule("top", n=3),
     users=UserRule("none"),
 )
+SAMPLED_DAYS = StudySpec(
+    name="sampled_days",
+    start=START,
+    end=START + timedelta(days=27),
+    query=_QUERY,
+    day_sample=DaySample(0.25, ("month",), seed=7),
+    comments=CommentRule("sample", fraction=0.5, seed=3, replies="none"),
+    users=UserRule("none"),
+)
 STUDIES = (SAMPLE, TOP)
+DRAWN_DAY = START + timedelta(days=1)
+"""Day of the random draws."""
 
 FIRST_OBSERVATION = datetime(2026, 2, 10, 9, tzinfo=UTC)
 """Time of the first of five weekly observations. The seven days are then 2 to 8 days old."""
@@ -146,6 +159,20 @@ async def _observe(harness: CollectorHarness) -> MovingWorld:
         for entity in ("users", *LISTS):
             await _collect(harness, entity, period, studies=[SAMPLE])
         write_expected_units(harness.settings.raw, STUDIES, clock.now())
+    every_day = SAMPLED_DAYS.days_until(clock.now())
+    await _collect(harness, "videos", every_day, studies=[SAMPLED_DAYS])
+    await _collect(harness, "comments", every_day, studies=[SAMPLED_DAYS])
+    # The first day is collected a second time within a day, after three of its videos were withdrawn.
+    of_day = f"study = '{SAMPLED_DAYS.name}' and day = '{every_day[0]}'"
+    listed_ids = harness.sql(f"select distinct id from {{videos}} where {of_day} order by id limit 3")
+    app.world.withdrawn |= {video for (video,) in listed_ids}
+    clock.moment += timedelta(hours=3)
+    await _collect(harness, "videos", every_day[:1], studies=[SAMPLED_DAYS], recollect=True)
+    clock.moment -= timedelta(hours=3)
+    write_expected_units(harness.settings.raw, (*STUDIES, SAMPLED_DAYS), clock.now())
+    async with (context := harness.tools()).client:
+        drawn = await draw_population(SAMPLE, DRAWN_DAY, 4, context)
+    assert drawn.population is not None
     return MovingWorld(harness, gone, withdrawn, tuple(hits), findable)
 
 
@@ -173,5 +200,6 @@ def build_moving_world(root: Path) -> MovingWorld:
     harness = CollectorHarness(settings, config, FakeClock(FIRST_OBSERVATION))
     world = asyncio.run(_observe(harness))
     write_request_log(harness.settings.raw, harness.ledger)
+    write_population_table(harness.settings)
     build_and_publish(harness.settings)
     return world

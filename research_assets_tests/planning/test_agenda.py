@@ -7,10 +7,13 @@ import pytest
 
 from research_assets.clock import next_midnight, week_of
 from research_assets.planning.agenda import build_agenda
+from research_assets.planning.forecast import forecast
 from research_assets.planning.messages import describe_deferred, plan_table
 from research_assets.planning.types import Agenda, DeferredUnits, PlannedRun
+from research_assets.study.day_sample import DaySample
 from research_assets.units.estimates import Estimate
 from research_assets.units.partition_status import PartitionStatus
+from research_assets.units.windows import date_ranges
 from research_assets_tests.collect.harness import study
 from research_assets_tests.planning.agenda_inputs import (
     DAY,
@@ -40,6 +43,40 @@ def test_one_run_collects_comments_of_days_that_are_not_consecutive() -> None:
         (days[0],),
         (days[3], days[8]),
     ]
+
+
+def test_sampled_days_with_gaps_share_a_run_and_cost_their_own_searches() -> None:
+    first, last = date(2026, 2, 1), date(2026, 2, 28)
+    one = study(start=first, end=last, day_sample=DaySample(0.25, ("month",), 7))
+    drawn = one.days_to(last)
+    inputs = make_inputs(one, hits_per_day={"garden": dict.fromkeys(drawn, 30.0)})
+    [item] = build_agenda(inputs, datetime(2026, 4, 1, tzinfo=UTC)).items
+    assert item.partitions == drawn
+    # 30 hits a day: one request for each range of consecutive days.
+    assert item.requests == len(date_ranges(drawn)) > 1
+    [videos, *_] = forecast(inputs, {}, datetime(2026, 4, 1, tzinfo=UTC))
+    assert (videos.partitions, set(videos.by_partition)) == (7, set(drawn))
+
+
+def test_share_of_complete_days_is_asked_again_within_a_day() -> None:
+    days = date_range(date(2026, 1, 1), date(2026, 2, 20))
+    one = study(start=days[0], end=days[-1], reobserve_days=(), repeat=0.2)
+    chosen = [day for day in days if one.repeats(day)]
+    assert 0 < len(chosen) < len(days) / 2
+    assert [day for day in days if replace(one, repeat=1.0).repeats(day)] == days
+    done = completed(*days, at=NOW - timedelta(hours=2))
+    agenda = build_agenda(make_inputs(one, partition_status={("garden", "videos"): done}), NOW)
+    assert planned_partitions(agenda) == chosen
+    assert {(run.recollect, run.reasons) for run in agenda.items if run.entity == "videos"} == {(True, ("repeat",))}
+    assert not build_agenda(make_inputs(one, remaining=0, partition_status={("garden", "videos"): done}), NOW).items
+    for statuses in (
+        completed(*days, at=NOW - timedelta(hours=25)),
+        {day: replace(status, is_repeated=True) for day, status in done.items()},
+    ):
+        assert not build_agenda(make_inputs(one, partition_status={("garden", "videos"): statuses}), NOW).items
+    [videos, *_] = forecast(make_inputs(one), {}, NOW)
+    [without, *_] = forecast(make_inputs(replace(one, repeat=0.0)), {}, NOW)
+    assert videos.remaining.requests == without.remaining.requests + len(chosen)
 
 
 def test_canary_check_comes_before_the_days_of_its_study_and_next_to_those_of_others() -> None:

@@ -27,6 +27,7 @@ from research_assets.planning.coverage_summary import StateCount
 from research_assets.planning.expected_units import read_unattempted_units, write_expected_units
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
+from research_assets.study.day_sample import DaySample
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.coverage import UnitState
 from research_assets.units.periods import ObservedPeriods
@@ -104,6 +105,15 @@ def test_days_without_a_unit_are_cells_and_only_past_days_of_the_study_are_parti
 def test_study_of_one_day_has_one_cell_and_a_future_study_none() -> None:
     assert list(cells(build_board(replace(VIDEOS_ONLY, end=START), [], {}, NOW), "videos")) == [START]
     assert cells(build_board(replace(VIDEOS_ONLY, start=date(2026, 3, 1)), [], {}, NOW), "videos") == {}
+
+
+def test_days_that_were_not_sampled_are_no_gap() -> None:
+    spec = replace(VIDEOS_ONLY, end=date(2026, 2, 28), day_sample=DaySample(0.25, ("month",), 7))
+    later = datetime(2026, 4, 1, tzinfo=UTC)
+    drawn = spec.days_to(date(2026, 2, 28))
+    board = build_board(spec, [count("complete", day) for day in drawn], {}, later)
+    assert tuple(cells(board, "videos")) == drawn
+    assert [run.partitions for run in state_runs(board.rows[0])] == [7]
 
 
 def test_day_without_comments_is_complete_once_its_videos_are() -> None:

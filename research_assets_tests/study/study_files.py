@@ -20,8 +20,10 @@ FULL_STUDY = """\
 name: gardening
 start: 2026-02-01
 end: 2026-02-28
+days: {sample: 0.2, by: [month, weekday], seed: 7}
 settle_days: 2
 reobserve_days: [30, 10]
+repeat: 0.05
 query:
   and:
     - {field: region_code, in: [DE, AT]}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from research_assets.settings import Settings
+from research_assets.study.day_sample import DaySample
 from research_assets.study.loader import StudyError, find_studies, load_studies, read_study_file
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets_tests.study.study_files import FULL_STUDY, HEADER, MINIMAL_STUDY, write
@@ -69,11 +70,19 @@ def test_study_with_comments_reobserves_its_days_once_their_counts_have_caught_u
     assert read(tmp_path, f"{MINIMAL_STUDY}{lines}\n").reobserve_days == ages
 
 
+def test_period_without_a_sampled_day_is_refused(find_issues: FindIssues) -> None:
+    added = "end: 2026-02-01\ndays: {sample: 0.1, by: [quarter], seed: 1}\n"
+    [(_, key, message)] = find_issues(MINIMAL_STUDY + added)
+    assert key == "days"
+    assert message.startswith("no day between 2026-02-01 and 2026-02-01 was drawn")
+
+
 def test_full_study_sets_every_key(tmp_path: Path) -> None:
     (tmp_path / "panel.csv").write_text("name,username\nMoos,@moosfreund\nFarn,farn_fan\n")
     spec = read(tmp_path, FULL_STUDY)
     assert spec.end == date(2026, 2, 28)
-    assert spec.reobserve_days == (10, 30)
+    assert spec.day_sample == DaySample(0.2, ("month", "weekday"), 7)
+    assert (spec.reobserve_days, spec.repeat) == ((10, 30), 0.05)
     assert spec.comments == CommentRule("sample", fraction=0.1, seed=7)
     assert spec.users == UserRule("top", n=200)
     assert spec.panel == ("beet.und.balkon", "moosfreund", "farn_fan")
@@ -135,6 +144,9 @@ def test_error_in_a_required_key_has_its_line_and_message(
         ("settle_days: -1", "settle_days", "greater than or equal to 0"),
         ("settle_days: two", "settle_days", "valid integer"),
         ("reobserve_days: [1, 10]", "reobserve_days", "above settle_days"),
+        ("days: {sample: 1.5}", "days.sample", "less than or equal to 1"),
+        ("days: {sample: 0.2, by: [month, quarter]}", "days.by", "month or quarter, not both"),
+        ("days: {sample: 0.2, by: [hour]}", "days.by.0", "weekday"),
         ("reobserve_days: [10, 10]", "reobserve_days", "duplicate age"),
         ("comments: {videos: topp}", "comments.videos", "not 'topp'"),
         ("comments: some", "comments.videos", "not 'some'"),

@@ -33,6 +33,8 @@ def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWare
     assert deps(definitions, "marts", "videos") == {
         "staging/stg_tiktok__videos",
         "staging/stg_research__verified_videos",
+        "staging/int_days__sampled",
+        "staging/int_videos__comments",
     }
     assert deps(definitions, "staging", "stg_research__coverage") == {
         key.to_user_string() for keys in UPSTREAM.values() for key in keys
@@ -185,4 +187,6 @@ def test_keys_of_the_warehouse_can_have_a_prefix(built_warehouse: BuiltWarehouse
     assert deps(definitions, "lab", "tiktok", "marts", "videos") == {
         "lab/tiktok/staging/stg_tiktok__videos",
         "lab/tiktok/staging/stg_research__verified_videos",
+        "lab/tiktok/staging/int_days__sampled",
+        "lab/tiktok/staging/int_videos__comments",
     }

@@ -21,12 +21,16 @@ with ranked as (
 )
 
 select
-    study,
-    day,
-    video_id,
-    inclusion_probability,
-    selection,
-    selection_rank,
-    selected_at
+    ranked.study,
+    ranked.day,
+    ranked.video_id,
+    -- Days are the first stage of the sample, the videos of a day the second.
+    ranked.inclusion_probability * {{ day_probability('days') }} as inclusion_probability,
+    ranked.selection,
+    ranked.selection_rank,
+    ranked.selected_at
 from ranked
-where preference = 1
+left join {{ ref('int_days__sampled') }} as days
+    on ranked.study = days.study
+    and ranked.day = days.day
+where ranked.preference = 1

@@ -88,6 +88,10 @@ select
     all_days.day,
     -- Videos without an attempt come from a collection that has not ended.
     coalesce(searches.state, 'partial') as state,
+    days.stratum,
+    days.stratum_days,
+    days.stratum_sampled,
+    {{ day_probability('days') }} as inclusion_probability,
     searches.offered,
     searches.kept,
     searches.first_offered,
@@ -106,6 +110,7 @@ select
     changes_by_day.api_changes_started
 from all_days
 left join searches on all_days.study = searches.study and all_days.day = searches.day
+left join {{ ref('int_days__sampled') }} as days on all_days.study = days.study and all_days.day = days.day
 left join videos on all_days.study = videos.study and all_days.day = videos.day
 left join comments on all_days.study = comments.study and all_days.day = comments.day
 left join changes_by_day on all_days.study = changes_by_day.study and all_days.day = changes_by_day.day

@@ -4,14 +4,53 @@
     partition_by=['study', 'day'],
     meta={'raw_table': 'videos'}
 ) }}
-{%- set rows = changed_rows(ref('stg_tiktok__videos'), 'videos') -%}
-{#- A complete observation that returns nothing changes no raw file of the day. Rendered in every build. -#}
-{%- set searched = ' or (study, day) in (' ~ searched_days() ~ ')' -%}
-{%- set rows = rows ~ searched if is_incremental() else rows -%}
+{%- set rows -%}
+select * from {{ ref('stg_tiktok__videos') }}
+{%- if is_incremental() %}
+where (study, day) in (select study, day from changed_days)
+{%- endif %}
+{%- endset -%}
 {%- set no_round = to_timestamp_utc("'9999-12-31T00:00:00Z'") -%}
+{#- Rendered in every build, so that the lineage contains the sources. -#}
+{%- set changed_days = source('raw', 'changed_days') -%}
+{%- set searched_days = searched_days() -%}
+with days as (
+    select * from {{ ref('int_days__sampled') }}
+),
+
+of_comments as (
+    select * from {{ ref('int_videos__comments') }}
+),
+
+{% if is_incremental() -%}
+changed_days as (
+    select study, day from {{ changed_days }} where raw_table = 'videos'
+    union
+    -- A complete observation that returns nothing changes no raw file of the day.
+    {{ searched_days }}
+    union
+    -- Comments are collected after their videos, and an edit of the study can draw other days.
+    select stored.study, stored.day
+    from {{ this }} as stored
+    left join days
+        on stored.study = days.study
+        and stored.day = days.day
+    left join of_comments
+        on stored.study = of_comments.study
+        and stored.day = of_comments.day
+        and stored.video_id = of_comments.video_id
+    where
+        stored.inclusion_probability is distinct from {{ day_probability('days') }}
+        or stored.comments_state is distinct from of_comments.comments_state
+        or stored.comments_probability is distinct from of_comments.comments_probability
+        or stored.comments_observed_at is distinct from of_comments.comments_observed_at
+        or stored.n_comments_held is distinct from coalesce(of_comments.n_comments_held, 0)
+),
+
+{% endif -%}
 -- Each observation belongs to the first round (complete observation of its day) that had not ended before it. It is part
 -- of the round if the round had started.
-with observed as (
+observed as (
     select
         observations.study,
         observations.video_id,
@@ -111,6 +150,12 @@ select
     observations.comment_count,
     observations.share_count,
     observations.favorites_count,
+    {{ day_probability('days') }} as inclusion_probability,
+    1 / {{ day_probability('days') }} as sampling_weight,
+    of_comments.comments_state,
+    of_comments.comments_probability,
+    of_comments.comments_observed_at,
+    coalesce(of_comments.n_comments_held, 0) as n_comments_held,
     {{ days_between('observations.created_at', 'latest.last_seen_at') }} as observed_age_days,
     {{ days_between('observations.created_at', 'latest.last_seen_at') }} < 10 as is_within_count_lag,
     latest.first_seen_at,
@@ -130,6 +175,13 @@ left join {{ ref('stg_research__verified_videos') }} as verified
     on observations.study = verified.study
     and observations.day = verified.day
     and observations.video_id = verified.video_id
+left join days
+    on observations.study = days.study
+    and observations.day = days.day
+left join of_comments
+    on observations.study = of_comments.study
+    and observations.day = of_comments.day
+    and observations.video_id = of_comments.video_id
 left join renames
     on observations.study = renames.study
     and observations.video_id = renames.video_id

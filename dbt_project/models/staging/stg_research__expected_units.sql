@@ -9,7 +9,11 @@ renamed as (
         partition as partition_day,
         unit_kind,
         unit,
-        due_at
+        due_at,
+        stratum,
+        stratum_days,
+        stratum_sampled,
+        inclusion_probability
     from source
 )
 

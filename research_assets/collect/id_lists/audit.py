@@ -6,27 +6,23 @@ Not here: requesting the ids (see run.py).
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import NormalDist
 
 from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.id_lists.run import IdListProgress, IdState
+from research_assets.estimates.shares import MIN_CLUSTERS, ClusterShare, cluster_share, wilson_interval
 from research_assets.storage.files import private_folder, write_private
 from research_assets.text import csv_text
-
-CONFIDENCE_LEVEL = 0.95
-"""Level of the confidence intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnRate:
     """Numbers of listed, answered and returned videos of one group and month; `all` stands for every group or month.
 
-    A video of several groups counts in each. `clusters` contains answered and returned videos of each cluster; it is
-    empty if the list has no clusters.
+    A video of several groups counts in each. `clusters` contains answered and returned items of each cluster; it is
+    empty if the list has neither clusters nor exposures. Items are videos, or exposures if the list has them.
     """
 
     group: str
@@ -34,95 +30,104 @@ class ReturnRate:
     listed: int
     answered: int
     returned: int
-    clusters: tuple[tuple[int, int], ...] = ()
+    clusters: tuple[tuple[float, float], ...] = ()
 
     @property
     def rate(self) -> float | None:
-        """Returned videos as a share of the answered ones; None if none was answered."""
-        return self.returned / self.answered if self.answered else None
+        """Returned items as a share of the answered ones; None if none was answered."""
+        if of_clusters := self.of_clusters:
+            return of_clusters.share
+        return self.returned / self.answered if self.answered and not self.clusters else None
+
+    @property
+    def of_clusters(self) -> ClusterShare | None:
+        """The share with its variance between clusters; None for a list without clusters."""
+        return cluster_share(self.clusters)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % Wilson interval of the rate, for lists that are drawn in the same way.
+        """95 % interval of the rate, for lists that are drawn in the same way.
 
-        Without clusters it assumes that the videos were drawn independently of each other. With clusters it assumes
-        this of the clusters, and is None for fewer than two.
+        Without clusters it is Wilson's and assumes that the videos were drawn independently of each other. With
+        clusters it assumes this of the clusters, and is None for fewer than two.
         """
-        if not self.clusters:
-            return wilson_interval(self.returned, self.answered)
-        if len(self.clusters) < 2:
-            return None
-        return wilson_interval(self.returned, self.answered, effective=effective_number(self.clusters))
+        if self.clusters:
+            return of_clusters.interval() if (of_clusters := self.of_clusters) else None
+        return wilson_interval(self.returned, self.answered)
 
 
-def effective_number(clusters: Sequence[tuple[int, int]]) -> float:
-    """Return the number of independent videos with the same information as those of the clusters.
+def design_effect(rate: ReturnRate) -> float | None:
+    """Return the design effect of the clusters; None without clusters, or if they show none."""
+    return rate.of_clusters.design_effect if rate.of_clusters else None
 
-    `clusters` are numbers of answered and returned videos, at least two. The variance of the rate is that of a ratio of
-    cluster totals (Taylor linearization; Cochran 1977, section 6). If all or no videos were returned, each cluster
-    counts as one video.
+
+def interval_note(rates: Sequence[ReturnRate], *, clusters_are_videos: bool = False) -> str:
+    """Return what the intervals assume. `rates` begin with that of the whole list.
+
+    `clusters_are_videos` states that the list has exposures but no clusters.
     """
-    number, hits, n = sum(one for one, _ in clusters), sum(one for _, one in clusters), len(clusters)
-    rate = hits / number
-    if rate in (0, 1):
-        return n
-    variance = n / (n - 1) * sum((returned - rate * answered) ** 2 for answered, returned in clusters) / number**2
-    return min(float(number), rate * (1 - rate) / variance) if variance else float(number)
-
-
-def wilson_interval(
-    hits: int, number: int, level: float = CONFIDENCE_LEVEL, *, effective: float | None = None
-) -> tuple[float, float] | None:
-    """Return Wilson's score interval of a share (E. B. Wilson 1927), valid near 0 and 1 too; None if `number` is 0.
-
-    `effective` is the number of independent items; the default is `number`.
-    """
-    if not number:
-        return None
-    size = number if effective is None else effective
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, spread = hits / number, z * z / size
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * sqrt(share * (1 - share) / size + spread / (4 * size))
-    return (middle - half if hits else 0.0), (middle + half if hits < number else 1.0)
-
-
-def interval_note(rates: Sequence[ReturnRate]) -> str:
-    """Return what the intervals assume. `rates` begin with that of the whole list."""
-    if rates and (n := len(rates[0].clusters)):
+    if rates and (n := len(rates[0].clusters)) and not clusters_are_videos:
         return (
             f"The intervals assume that {n:,} clusters were drawn independently of each other; videos of one cluster "
-            "may be alike."
+            "may be alike. The design effect is the variance divided by that of items drawn independently."
         )
+    exposures = " A video may have any number of exposures." if clusters_are_videos else ""
     return (
-        "The intervals assume that the videos were drawn independently of each other. Videos of one donor or account "
-        "are not: name their column with --cluster."
+        f"The intervals assume that the videos were drawn independently of each other.{exposures} Videos of one donor "
+        "or account are not: name their column with --cluster."
+    )
+
+
+def few_clusters_warning(rates: Sequence[ReturnRate]) -> str | None:
+    """Return a warning about intervals that rest on fewer than `MIN_CLUSTERS` clusters; None if there are none."""
+    few = [one for one in rates if 0 < len(one.clusters) < MIN_CLUSTERS]
+    if not few:
+        return None
+    least = min(len(one.clusters) for one in few)
+    which = "all shares" if len(few) == len(rates) else f"{len(few):,} of {len(rates):,} shares"
+    return (
+        f"{which} rest on fewer than {MIN_CLUSTERS} clusters (at least {least}). Their intervals depend on how alike "
+        "these few are: a paper should give the shares of single clusters, or larger classes."
     )
 
 
 def return_rates(listed: Iterable[ListedVideo], id_states: Mapping[int, IdState]) -> list[ReturnRate]:
     """Return the rates of the whole list, then of each group and each month, then of each group and month."""
-    counts: dict[tuple[str, str], dict[str | None, Counter[str]]] = {}
-    for one in listed:
+    videos = list(listed)
+    has_clusters = any(one.cluster or one.exposures for one in videos)
+    states: dict[tuple[str, str], Counter[IdState]] = {}
+    clusters: dict[tuple[str, str], dict[str | int, tuple[float, float]]] = {}
+    for one in videos:
+        state = id_states.get(one.id, "unanswered")
         for group in {"all", *one.groups}:
             for month in ("all", one.month):
-                of_clusters = counts.setdefault((group, month), {})
-                of_clusters.setdefault(one.cluster, Counter())[id_states.get(one.id, "unanswered")] += 1
-    order = sorted(counts, key=lambda key: (key[0] != "all", key[1] != "all", key))
-    return [_return_rate(group, month, counts[group, month]) for group, month in order]
+                states.setdefault((group, month), Counter())[state] += 1
+                of_group = clusters.setdefault((group, month), {})
+                for cluster, number in _items(one, group) if has_clusters and state != "unanswered" else ():
+                    answered, returned = of_group.get(cluster, (0.0, 0.0))
+                    of_group[cluster] = answered + number, returned + number * (state == "returned")
+    order = sorted(states, key=lambda key: (key[0] != "all", key[1] != "all", key))
+    return [_return_rate(*key, states[key], clusters[key]) for key in order]
 
 
-def _return_rate(group: str, month: str, of_clusters: Mapping[str | None, Counter[str]]) -> ReturnRate:
-    states = sum(of_clusters.values(), Counter())
-    answered = {name: (one["returned"] + one["absent"], one["returned"]) for name, one in of_clusters.items()}
-    clusters = [counted for name, counted in answered.items() if name is not None and counted[0]]
-    if clusters and None in answered:
-        # Videos without a cluster are clusters of their own.
-        number, hits = answered[None]
-        clusters += [(1, 1)] * hits + [(1, 0)] * (number - hits)
-    return ReturnRate(
-        group, month, states.total(), states["returned"] + states["absent"], states["returned"], tuple(clusters)
-    )
+def _items(video: ListedVideo, group: str) -> Iterator[tuple[str | int, float]]:
+    """Yield the clusters of a video in a group with the number of its items: exposures, or 1 for the video itself.
+
+    What has no cluster is a cluster of its own.
+    """
+    if not video.exposures:
+        yield video.cluster or video.id, 1.0
+    for of_group, cluster, number in video.exposures:
+        if number and group in ("all", of_group):
+            yield cluster or video.id, number
+
+
+def _return_rate(
+    group: str, month: str, states: Counter[IdState], clusters: Mapping[str | int, tuple[float, float]]
+) -> ReturnRate:
+    in_order = tuple(clusters[name] for name in sorted(clusters, key=str))
+    answered = states["returned"] + states["absent"]
+    return ReturnRate(group, month, states.total(), answered, states["returned"], in_order)
 
 
 def write_results(
@@ -156,7 +161,7 @@ def write_results(
     )
     _write_csv(
         summary,
-        ("class", "month", "listed", "answered", "returned", "share", "low", "high", "clusters"),
+        ("class", "month", "listed", "answered", "returned", "share", "low", "high", "clusters", "design_effect"),
         (
             (
                 one.group,
@@ -166,6 +171,7 @@ def write_results(
                 one.returned,
                 *_rate_columns(one.rate, one.interval),
                 len(one.clusters) or "",
+                "" if (effect := design_effect(one)) is None else f"{effect:.2f}",
             )
             for one in rates
         ),

@@ -48,13 +48,15 @@ class ListedVideo:
     """One video of a list: its id, its UTC day of publication and its classes if the list has them.
 
     `groups` is the sorted set of the classes of all its lines. `cluster` is what it was drawn with, such as a donor:
-    the first one in the alphabet of all its lines; None without one.
+    the first one in the alphabet of all its lines; None without one. `exposures` are the exposures to the video by
+    class and cluster, in order; empty for a list without them.
     """
 
     id: int
     day: date | None = None
     groups: tuple[str, ...] = ()
     cluster: str | None = None
+    exposures: tuple[tuple[str, str, float], ...] = ()
 
     @property
     def month(self) -> str:
@@ -91,7 +93,7 @@ def leave_out_withdrawn(listed: IdList, withdrawn: Withdrawn) -> tuple[IdList, i
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A cell or a link of the file: its place, text, class and day, the video of a comment, and its cluster."""
+    """A cell or a link of the file: its place, text, class and day, the video of a comment, cluster and exposures."""
 
     where: str
     text: str
@@ -99,6 +101,7 @@ class _Entry:
     day: date | None = None
     video: str | None = None
     cluster: str = ""
+    exposures: float | None = None
 
 
 def read_id_list(
@@ -108,6 +111,7 @@ def read_id_list(
     column: str | None = None,
     group: str | None = None,
     cluster: str | None = None,
+    exposures: str | None = None,
     ids_are_exact: bool = False,
 ) -> IdList:
     """Read the videos of a file: a table of ids or links, TikTok's data download, or a file of Zeeschuimer or 4CAT.
@@ -115,18 +119,21 @@ def read_id_list(
     A table may have a header or not; ids may begin with `id_`, as in exports. `column` names the column with the ids;
     the default is a column with a usual name, or the only one with ids. `group` names the column with the classes, such
     as how a video came into a data donation; a data download has its lists as classes. `cluster` names the column with
-    what videos were drawn with, such as a donor. Raise IdListError if the file
-    cannot be read, has no id, or if its ids were rounded; `ids_are_exact` states that ids which look rounded are not.
+    what videos were drawn with, such as a donor; `exposures` that with how often the video of a line was seen. Raise
+    IdListError if the file cannot be read, has no id, or if its ids were rounded; `ids_are_exact` states that ids which
+    look rounded are not.
     """
     try:
-        entries = _read_entries(path, column, group, cluster)
+        entries = _read_entries(path, column, group, cluster, exposures)
     except (OSError, TextFileError, zipfile.BadZipFile) as error:
         reason = str(error) if isinstance(error, TextFileError) else f"cannot be read ({error})"
         raise IdListError(f"The list {path} {reason}. No request was sent.") from error
     return _parse_entries(path, entries, now, ids_are_exact)
 
 
-def _read_entries(path: Path, column: str | None, group: str | None, cluster: str | None) -> list[_Entry]:
+def _read_entries(
+    path: Path, column: str | None, group: str | None, cluster: str | None, exposures: str | None
+) -> list[_Entry]:
     try:
         if zipfile.is_zipfile(path):
             found = entries_of_archive(path)
@@ -134,11 +141,12 @@ def _read_entries(path: Path, column: str | None, group: str | None, cluster: st
             text = read_text(path)
             found = entries_of_text(text, path.stem)
     except NotStructured:
-        return _table_entries(path, text, column, group, cluster)
+        return _table_entries(path, text, column, group, cluster, exposures)
     if column is not None:
         raise IdListError(f"The list {path} is no table and has no column {column!r}. Leave out --column.")
-    if cluster is not None:
-        raise IdListError(f"The list {path} is no table and has no column {cluster!r}. Leave out --cluster.")
+    for option, name in (("--cluster", cluster), ("--exposures", exposures)):
+        if name is not None:
+            raise IdListError(f"The list {path} is no table and has no column {name!r}. Leave out {option}.")
     if group is not None and not any(entry.group for entry in found):
         raise IdListError(f"The list {path} is no table and has no column {group!r}. Leave out --group-by.")
     return [_entry(one) for one in found]
@@ -148,18 +156,21 @@ def _entry(found: FileEntry) -> _Entry:
     return _Entry(found.where, found.text, found.group, video=found.video or None)
 
 
-def _table_entries(path: Path, text: str, column: str | None, group: str | None, cluster: str | None) -> list[_Entry]:
+def _table_entries(
+    path: Path, text: str, column: str | None, group: str | None, cluster: str | None, exposures: str | None
+) -> list[_Entry]:
     rows = read_table(text, is_wanted=lambda cell: _is_certain_id(cell) and len(_parse_ids(cell)) == 1)
     if not rows:
         raise IdListError(f"The list {path} is empty. Use a CSV file with one id or link per line.")
     if any(map(_is_certain_id, rows[0][1])):
-        if named := column or group or cluster:
+        if named := column or group or cluster or exposures:
             raise IdListError(f"The list {path} has no column {named!r}; it has no header.")
         return [_Entry(f"line {line}", _id_cells(row)) for line, row in rows]
     header = [clean_text(name) for name in rows.pop(0)[1]]
     id_column = _find_column(path, header, column, rows)
     group_column = None if group is None else _index(path, header, group)
     cluster_column = None if cluster is None else _index(path, header, cluster)
+    exposures_column = None if exposures is None else _index(path, header, exposures)
     titles = [_normalized(name) for name in header]
     video_column = next((titles.index(name) for name in _VIDEO_COLUMNS if name in titles), None)
     comment_column = next((titles.index(name) for name in _COMMENT_COLUMNS if name in titles), None)
@@ -176,6 +187,13 @@ def _table_entries(path: Path, text: str, column: str | None, group: str | None,
             # A caption with a separator that is not in quotes has moved the cells after it.
             entries.append(replace(entry, text=f"{len(row)} cells instead of {len(header)}"))
             continue
+        if exposures_column is not None:
+            number = _parse_exposures(cell(exposures_column))
+            if number is None:
+                text = f"{cell(exposures_column)!r} in the column {header[exposures_column]!r} is no number"
+                entries.append(replace(entry, text=text))
+                continue
+            entry = replace(entry, exposures=number)
         if has_entities:
             day = _parse_day(cell(titles.index("date"))) if "date" in titles else None
             is_comment = cell(titles.index("entity")) == "comments"
@@ -186,6 +204,11 @@ def _table_entries(path: Path, text: str, column: str | None, group: str | None,
             entry = replace(entry, video=cell(video_column))
         entries.append(entry)
     return entries
+
+
+def _parse_exposures(text: str) -> float | None:
+    """Return a number of exposures, 0 or more; None for any other text."""
+    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text) else None
 
 
 def _is_comment(identifier: str, video: str) -> bool:
@@ -236,6 +259,7 @@ def _parse_entries(path: Path, entries: Sequence[_Entry], now: datetime, ids_are
                 min((day for day in (known.day, entry.day) if day), default=None),
                 tuple(sorted({*known.groups, *([entry.group] if entry.group else [])})),
                 min((cluster for cluster in (known.cluster, entry.cluster) if cluster), default=None),
+                _add_exposures(known.exposures, entry),
             )
     if not videos and not comments:
         some = "; ".join(f"{where}: {text[:80]!r}" for where, text in invalid[:_MAX_SHOWN])
@@ -245,6 +269,16 @@ def _parse_entries(path: Path, entries: Sequence[_Entry], now: datetime, ids_are
         )
     suspicious = () if ids_are_exact else _refuse_rounded(path, places)
     return IdList(path, tuple(videos.values()), comments, n_duplicates, tuple(invalid), suspicious)
+
+
+def _add_exposures(exposures: tuple[tuple[str, str, float], ...], entry: _Entry) -> tuple[tuple[str, str, float], ...]:
+    """Return the exposures to a video with those of another line."""
+    if entry.exposures is None:
+        return exposures
+    numbers = {(group, cluster): number for group, cluster, number in exposures}
+    key = (entry.group, entry.cluster)
+    numbers[key] = numbers.get(key, 0.0) + entry.exposures
+    return tuple((*key, number) for key, number in sorted(numbers.items()))
 
 
 def _refuse_rounded(path: Path, places: dict[int, str]) -> tuple[tuple[str, int], ...]:

@@ -63,6 +63,7 @@ class SearchHistory:
     hits_per_day: dict[date, float] = field(init=False)
     max_window_days: int = field(init=False)
     others_found: Callable[[], bool] = lambda: False
+    is_sampled: Callable[[date], bool] = lambda _: True
     empty_query_checked: bool = False
     _consecutive_failures: int = 0
     _missing: set[date] = field(default_factory=set)
@@ -141,7 +142,9 @@ class SearchHistory:
         expected = self._estimate(span)
         self._missing.update(days)
         dead = self.dead_days
-        groups = split_at_dead_days(days, dead if expected else dead | running)
+        # Days that were not sampled are never searched.
+        barriers = dead | {day for day in span if not self.is_sampled(day)}
+        groups = split_at_dead_days(days, barriers if expected else barriers | running)
         plan: list[SearchWindow] = []
         for group in reversed(groups):
             windows = self._plan(group, expected, available)

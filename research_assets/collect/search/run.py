@@ -193,6 +193,7 @@ class VideoSearch:
                 # A query is only cut after it found more videos than one day's quota can read.
                 query_found=bool(window.part),
                 others_found=self._found_anything if window.usernames else lambda: False,
+                is_sampled=self._study.is_sampled,
             )
         return self._histories[key]
 

@@ -1,0 +1,127 @@
+"""The section of a report on a study's sample of days: estimates for all days of the study, with standard errors.
+
+Not here: the estimators (see estimates/stratified.py), the drawing of the sample (see study/day_sample.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import duckdb
+
+from research_assets.estimates.stratified import Estimated, Stratum, estimate_ratio, estimate_total
+from research_assets.planning.messages import describe_day_sample, pluralize
+from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns
+from research_assets.report.formatting import format_number
+from research_assets.study.spec import StudySpec
+
+_COUNTS: Mapping[str, str] = {
+    "n_videos": "videos",
+    "view_count_sum": "views",
+    "like_count_sum": "likes",
+    "comment_count_sum": "comments by the count of the videos",
+    "share_count_sum": "shares",
+}
+
+SAMPLED_DAYS_SQL = f"""
+select day, state = 'complete', {", ".join(f"coalesce({name}, 0)::double" for name in _COUNTS)}
+from marts.study_days where study = $study and stratum is not null order by day
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledDay:
+    """A drawn day: whether it is complete, and its counts in the order of `_COUNTS`."""
+
+    day: date
+    is_complete: bool
+    counts: tuple[float, ...]
+
+
+def read_sampled_days(connection: duckdb.DuckDBPyConnection, study: str) -> list[SampledDay]:
+    """Return the drawn days of a study from the mart `study_days`."""
+    rows = connection.execute(SAMPLED_DAYS_SQL, {"study": study}).fetchall()
+    return [SampledDay(day, is_complete, tuple(counts)) for day, is_complete, *counts in rows]
+
+
+def strata_of(study: StudySpec, days: Sequence[SampledDay], last: date) -> list[Stratum]:
+    """Return the strata of a study's days up to `last`, by weekday and then by period.
+
+    The values of a day are its counts, and 1 for the day itself; 0 for a drawn day outside of the study.
+    """
+    sample = study.day_sample
+    if sample is None:
+        return []
+    by_day = {one.day: one for one in days}
+    outside = (0.0,) * (len(_COUNTS) + 1)
+    strata = []
+    all_days = (study.start + timedelta(days=n) for n in range((last - study.start).days + 1))
+    for stratum in {sample.stratum(day) for day in all_days}:
+        values = []
+        for day in stratum.drawn:
+            if not study.start <= day <= last:
+                values.append(outside)
+            elif (found := by_day.get(day)) and found.is_complete:
+                values.append((*found.counts, 1.0))
+        strata.append((stratum.drawn[0].weekday() if "weekday" in sample.by else 0, stratum.name, values, stratum))
+    strata.sort(key=lambda one: one[:2])
+    return [Stratum(stratum.n_days, tuple(values)) for _, _, values, stratum in strata]
+
+
+def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: datetime) -> ReportSection | None:
+    """Return the section; None for a study without a sample of days. `now` is the time of the marts."""
+    if study.day_sample is None:
+        return None
+    last = study.last_settled_day(now)
+    due = [one for one in days if study.start <= one.day <= last]
+    complete = [one for one in due if one.is_complete]
+    sentences = [describe_day_sample(study, now)]
+    name, title = "day_sample", "Sample of days"
+    if not complete:
+        return ReportSection(name, title, [*sentences, "No sampled day is complete yet, so nothing is estimated."])
+    n_days = (last - study.start).days + 1
+    sentences.append(
+        f"The estimates are for all {pluralize(n_days, 'day')} from {study.start} to {last} (UTC) and rest on "
+        f"{pluralize(len(complete), 'complete sampled day')}. Totals are those of Horvitz and Thompson: each day "
+        "counts with the inverse of its inclusion probability. Means are those of Hájek: a total divided by the "
+        "estimated number of days or videos. Standard errors are those of stratified sampling without replacement; "
+        "intervals are 95 % intervals with quantiles of t."
+    )
+    if len(due) > len(complete):
+        sentences.append(
+            f"{pluralize(len(due) - len(complete), 'sampled day')} {'is' if len(due) - len(complete) == 1 else 'are'} "
+            "not complete and left out, as if missing at random within the stratum."
+        )
+    strata = strata_of(study, days, last)
+    if any(len(one.values) == 1 for one in strata):
+        sentences.append(
+            "A stratum with one sampled day shows no variance. Such strata are collapsed in pairs, of the same weekday "
+            "in neighbouring periods where there are some. Their standard errors are rather too high than too low."
+        )
+    rows = []
+    for column, label in enumerate(_COUNTS.values()):
+        total, per_day = estimate_total(strata, column), estimate_ratio(strata, column, len(_COUNTS))
+        rows.append([f"{label}, total", *_cells(total)])
+        rows.append([f"{label}, mean of a day", *_cells(per_day)])
+        if column:
+            rows.append([f"{label}, mean of a video", *_cells(estimate_ratio(strata, column, 0))])
+    columns = [*text_columns("quantity"), *number_columns("estimate", "standard error", "low", "high")]
+    note = (
+        "Estimates for all days of the study, sampled or not. Counts are those of the newest observation of each "
+        "video. Weights of single videos and comments: sampling_weight in the tables videos and comments."
+    )
+    return ReportSection(name, title, sentences, [], [ReportTable("Estimates for all days", columns, rows, note=note)])
+
+
+def _cells(estimated: Estimated | None) -> list[str]:
+    if estimated is None:
+        return ["", "", "", ""]
+    interval = estimated.interval()
+    # A count is never negative; the interval of a skewed total may reach below 0.
+    bounds = ["", ""] if interval is None else [_number(max(0.0, interval[0])), _number(interval[1])]
+    error = "" if estimated.standard_error is None else _number(estimated.standard_error)
+    return [_number(estimated.value), error, *bounds]
+
+
+def _number(value: float) -> str:
+    return format_number(round(value) if abs(value) >= 100 else round(value, 2))
