@@ -265,7 +265,7 @@ def test_increment_equals_full_refresh(tmp_path: Path, seed: int, request: pytes
     assert differences(incremental, refreshed) == {}
 
 
-def test_increment_removes_renamed_creators_and_updates_examples(tmp_path: Path) -> None:
+def test_increment_removes_renamed_creators_and_updates_examples_and_missed_videos(tmp_path: Path) -> None:
     incremental, refreshed = new_settings(tmp_path / "incremental"), new_settings(tmp_path / "refreshed")
 
     def write_videos(raw: Path, capture: str, day: date, age: int, creator: str, likes: int) -> None:
@@ -276,21 +276,33 @@ def test_increment_removes_renamed_creators_and_updates_examples(tmp_path: Path)
         ]
         write(raw, "videos", STUDY, day, capture, rows)
 
+    quiet = FIRST + timedelta(days=5)
+    write_videos(incremental.raw, "c0", quiet, 3, "quiet", 2)
     write_videos(incremental.raw, "c1", FIRST, 3, "renamed_later", 1)
     build_and_publish(incremental)
+    # A complete observation that returns nothing writes no file of the day.
+    empty = make_attempt("videos", quiet, "day", str(quiet), "complete", at(20))
+    write(incremental.raw, "coverage", STUDY, date(2026, 2, 20), "c4", [empty])
     write_videos(incremental.raw, "c2", FIRST, 30, "renamed", 2)
     write_videos(incremental.raw, "c3", FIRST + timedelta(days=10), 3, "newcomer", 3)
     assert build_and_publish(incremental) is None
     with duckdb.connect(str(incremental.warehouse), read_only=True) as db:
         assert db.execute("select username, n_videos from marts.creators order by 1").fetchall() == [
             ("newcomer", 12),
+            ("quiet", 12),
             ("renamed", 12),
         ]
+        missed = "select count(*), min(missed_at) from marts.videos where not is_delivered and n_rounds_missed = 1"
+        assert db.execute(missed).fetchall() == [(12, at(20))]
         examples = db.execute(
             "select column_name, examples from marts.codebook "
             "where mart = 'videos' and column_name in ('day', 'like_count', 'share_count') order by 1"
         ).fetchall()
-    assert examples == [("day", "2026-02-01, 2026-02-11"), ("like_count", "2, 2, 3"), ("share_count", "1, 5, 10")]
+    assert examples == [
+        ("day", "2026-02-01, 2026-02-11"),
+        ("like_count", "2, 2, 3"),
+        ("share_count", "1, 5, 10"),
+    ]
     shutil.copytree(incremental.raw, refreshed.raw)
     build_and_publish(refreshed, full_refresh=True)
     assert differences(incremental, refreshed) == {}
