@@ -190,8 +190,8 @@ def render_disclosure(found: Sequence[Disclosure], *, texts: bool, simulated: bo
         *(["**Simulated data.**"] * simulated),
         _NOT_ANONYMOUS,
         "Accounts and ids are pseudonyms with a key of this release alone. Times are days (UTC). Numbers have two "
-        f"significant digits. Values such as regions and hashtags that fewer than {SMALL_CELL} accounts (or rows) share "
-        f"are null, and so are counts over fewer than {SMALL_CELL} accounts. The order of the rows is random. "
+        f"significant digits. Regions, hashtags and other values that fewer than {SMALL_CELL} accounts (or rows) "
+        f"share are null, and so are counts over fewer than {SMALL_CELL} accounts. The order of the rows is random. "
         + (
             "Texts are contained on request; a search engine finds verbatim texts, so they identify their authors."
             if texts
