@@ -156,7 +156,9 @@ def _study_text(
             + " Columns inclusion_probability and sampling_weight state how units were sampled."
         ),
         completeness=(
-            f"{complete:,} of {units:,} requested units are complete." if units else "The export states no coverage."
+            f"{complete:,} of {units:,} units of collection are complete."
+            if units
+            else "The export states no coverage."
         ),
         terms=f"{TERMS_NOTE} Terms: {TERMS_URL}",
         confidentiality=confidentiality(export),

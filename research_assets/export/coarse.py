@@ -2,7 +2,7 @@
 
 Accounts and ids have pseudonyms with a key of this release alone, which is stored outside of the exports so that a
 removal finds withdrawn items. Times become days; `uploaded_at` is dropped, because it is the upper half of the id.
-Numbers have two significant digits. Texts are dropped unless requested. A value of a text column that fewer than
+Numbers have two significant digits. Texts are dropped unless requested. A value of the API that fewer than
 `SMALL_CELL` accounts (or rows, in a table without accounts) share is null, and so is a count over fewer accounts. The
 order of the rows is random, because that of the warehouse follows time.
 Not here: which columns identify people (see treatment.py).
@@ -22,14 +22,14 @@ from research_assets.storage.raw_sql import sql_identifier
 from research_assets.warehouse.reader import MARTS_SCHEMA, Mart
 
 SMALL_CELL = 10
-"""Smallest number of accounts or rows that share a value of a released text column."""
+"""Smallest number of accounts or rows that share a released region, hashtag or similar value."""
 
 DISCLOSURE = "DISCLOSURE.md"
 SKIPPED_MARTS = ("codebook", "rejected_rows", "withdrawals")
 SKIPPED_REASON = "a coarse release has no examples of values, no rejected rows and no list of removals"
 _EXACT = frozenset({"inclusion_probability", "sampling_weight"})
 _DROPPED = frozenset({"uploaded_at"})
-_GROUP = frozenset({"study", "day"})
+_GROUP = frozenset({"study", "day", "state"})
 _QUASI_IDENTIFIERS = ("study", "day", "created_at", "region_code", "duration_seconds", "is_verified")
 _COUNTS = ("view_count", "like_count", "comment_count", "share_count", "favorites_count", "reply_count")
 _COUNTS_OF_ACCOUNTS = ("follower_count", "following_count", "video_count", "n_videos")
@@ -90,14 +90,16 @@ def _coarsen(
     for number, column in enumerate(kept):
         name = sql_identifier(column.name)
         expression = name
-        if _is_label(column):
+        # Where the number of accounts is known, it alone decides.
+        if _is_label(column) and "n_creators" not in mart.names:
             size = f"count(DISTINCT {sql_identifier(username)})" if username else "count(*)"
             if column.type == "VARCHAR[]":
                 joins.append(_common_values(name, size, f"coarse_{number}"))
                 expression = f"CASE WHEN {name} IS NOT NULL THEN coalesce(coarse_{number}.coarse_kept, []) END"
             else:
                 expression = f"CASE WHEN {size} OVER (PARTITION BY {name}) >= {SMALL_CELL} THEN {name} END"
-        if "n_creators" in mart.names and column.name not in _GROUP and column.sql != "true":
+        is_group = column.name in _GROUP or column.sql == "true"
+        if "n_creators" in mart.names and not is_group:
             expression = f"CASE WHEN coarse_accounts >= {SMALL_CELL} THEN {expression} END"
         expressions.append(f"{expression} AS {name}")
     connection.execute(
@@ -121,12 +123,8 @@ def _common_values(name: str, size: str, alias: str) -> str:
 
 
 def _is_label(column: ExportColumn) -> bool:
-    """Return whether a column has values that few accounts may share; pseudonyms and free texts have no cells."""
-    return (
-        column.type in ("VARCHAR", "VARCHAR[]")
-        and column.name != "study"
-        and column.treatment.startswith((str(Treatment.KEEP), "kept"))
-    )
+    """Return whether a column has values of the API that few accounts may share; states and kinds are the project's."""
+    return column.type in ("VARCHAR", "VARCHAR[]") and column.treatment == Treatment.LABEL
 
 
 def _coarse(column: ExportColumn, *, texts: bool) -> ExportColumn | None:
@@ -192,8 +190,8 @@ def render_disclosure(found: Sequence[Disclosure], *, texts: bool, simulated: bo
         *(["**Simulated data.**"] * simulated),
         _NOT_ANONYMOUS,
         "Accounts and ids are pseudonyms with a key of this release alone. Times are days (UTC). Numbers have two "
-        f"significant digits. Values of text columns that fewer than {SMALL_CELL} accounts (or rows) share are null, "
-        f"and so are counts over fewer than {SMALL_CELL} accounts. The order of the rows is random. "
+        f"significant digits. Regions, hashtags and other values that fewer than {SMALL_CELL} accounts (or rows) "
+        f"share are null, and so are counts over fewer than {SMALL_CELL} accounts. The order of the rows is random. "
         + (
             "Texts are contained on request; a search engine finds verbatim texts, so they identify their authors."
             if texts

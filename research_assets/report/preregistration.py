@@ -16,7 +16,7 @@ from research_assets.study.spec import StudySpec
 from research_assets.text import one_line
 
 _ACCOUNTS = frozenset({"username", "video_id", "music_id"})
-_SLOT = "[to be completed before the data are read]"
+_SLOT = "[to be completed before the data are analysed]"
 _SLOTS = {
     "Research questions and hypotheses": "",
     "Units of analysis and variables": "Describe every variable with its column and table (see the codebook).",

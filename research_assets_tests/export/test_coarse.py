@@ -70,6 +70,7 @@ def test_coarse_values_have_less_detail(release: tuple[Settings, Export]) -> Non
 def test_small_cells_of_aggregates_are_null(release: tuple[Settings, Export]) -> None:
     rows = {row["n_videos"]: row for row in table(release[1], "hashtags")}
     assert set(rows) == {220, None}
+    assert rows[220]["hashtag"] == "common"
     assert (rows[None]["hashtag"], rows[None]["n_creators"]) == (None, None)
 
 
@@ -91,6 +92,11 @@ def test_disclosure_report_counts_unique_rows(release: tuple[Settings, Export]) 
     assert "is not anonymous" in text
     assert "Texts are not contained" in text
     assert "not anonymous" in (release[1].folder / "README.md").read_text()
+
+
+def test_states_of_the_coverage_are_no_small_cells(release: tuple[Settings, Export]) -> None:
+    # Otherwise a release would hide its rare gaps.
+    assert sorted(row["state"] for row in table(release[1], "coverage")) == [*["complete"] * 3, "failed", "missing"]
 
 
 def test_texts_are_contained_on_request(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def test_coarse_release_contains_no_name_no_id_and_no_time(built_warehouse: Buil
         times = [cell for cell in found if re.search(r"\d{4}-\d\d-\d\d[T ]\d", cell)]
         assert not times or path.stem == "api_changes", (path, times[:3])
     check_archive(release.folder, {file.path: file.rows for file in release.files})
+    changes = pd.read_csv(release.folder / "csv" / "api_changes.csv")
+    assert changes["title"].notna().all()
     assert "| `videos` | study, day," in (release.folder / "DISCLOSURE.md").read_text()
 
 
