@@ -219,7 +219,7 @@ def _networks(export: Export) -> Iterator[str]:
         "first and last of them (UTC; for follows those of the observations), and `contents` lists them as "
         "`<id>@<Unix seconds>`. Two accounts that share a sound or a hashtag are connected by it; "
         "`networkx.bipartite.weighted_projected_graph` and `igraph::bipartite_projection` make a network of accounts "
-        "of it. An account has the handle of the newest observation of each video; the mart `videos` lists former "
+        "of it. An account has the handle of the newest observation of each video; the mart `renames` lists former "
         "handles. The authors of comments are unknown, so their mentions are in the mart `mentions` only."
     )
 

@@ -112,6 +112,13 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.COMMENT: "comment_id",
         _T.USER: "username mentioned_username",
     },
+    "video_renames": {
+        _T.KEEP: "study day former_seen_at renamed_at",
+        _T.VIDEO: "video_id",
+        _T.USER: "former_username username",
+        _T.DROP: "capture",
+    },
+    "renames": {_T.KEEP: "study former_seen_at renamed_at n_videos", _T.USER: "former_username username"},
     "creators": {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",

@@ -19,7 +19,7 @@ from research_assets_tests.warehouse.raw_data import ANNA_VIDEO, DAY1, DAY2, UPS
 MARTS = {
     *("videos", "video_observations", "comments", "users", "user_observations", "follows", "engagements", "hashtags"),
     *("hashtag_pairs", "creators", "study_days", "coverage", "rejected_rows", "quota_usage", "api_changes", "codebook"),
-    *("verification", "withdrawals", "sounds", "mentions"),
+    *("verification", "withdrawals", "sounds", "mentions", "video_renames", "renames"),
 }
 
 READER_SCRIPT = """
