@@ -335,8 +335,8 @@ COVERAGE: tuple[Field, ...] = (
         "unit_kind",
         "VARCHAR",
         "Kind of the unit: day, part (of a day whose search was divided by further conditions), video, comment, "
-        "account (for videos: accounts of the query that are searched separately), or canary (a previously collected "
-        "video that is searched for each week)",
+        "account (for videos: accounts of the query that are searched separately), canary (a previously collected "
+        "video that is searched for each week), or rename (a missing panel account whose videos are searched for)",
         "collect",
     ),
     Field(

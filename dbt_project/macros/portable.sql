@@ -82,3 +82,12 @@
     max(struct_pack(observed_at := observed_at, capture := capture)).capture
 {%- endmacro %}
 {% macro spark__newest_capture() %}max(struct(observed_at, capture)).capture{% endmacro %}
+
+{# The words behind the signs `@` of a text, as a list. An address has a letter before the sign, so it is none. #}
+{% macro mentioned_handles(text) %}{{ return(adapter.dispatch('mentioned_handles')(text)) }}{% endmacro %}
+{% macro default__mentioned_handles(text) -%}
+    regexp_extract_all({{ text }}, '(^|[^\p{L}\p{N}_.@+-])@([\p{L}\p{N}_.]+)', 2)
+{%- endmacro %}
+{% macro spark__mentioned_handles(text) -%}
+    regexp_extract_all({{ text }}, '(^|[^\\p{L}\\p{N}_.@+-])@([\\p{L}\\p{N}_.]+)', 2)
+{%- endmacro %}

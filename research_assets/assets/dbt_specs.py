@@ -154,7 +154,9 @@ def _test_description(test: Mapping[str, Any]) -> str | None:
     values = metadata["kwargs"]
     match metadata["name"]:
         case "grain":
-            return f"No two rows have the same {', '.join(values['columns'])}, and none of these is null."
+            nullable = values.get("nullable", [])
+            besides = f" except for {', '.join(nullable)}" if nullable else ""
+            return f"No two rows have the same {', '.join(values['columns'])}, and none of these is null{besides}."
         case "accepted_values":
             return f"Each {values['column_name']} is one of: {', '.join(values['values'])}."
         case "foreign_key":

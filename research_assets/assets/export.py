@@ -35,7 +35,9 @@ To choose formats, marts, days or pseudonyms, open the menu next to *Materialize
 class ExportConfig(dg.Config):
     """Run configuration of an export. Empty lists and days mean all."""
 
-    formats: list[str] = Field(["parquet", "csv"], description="Formats: parquet, csv, stata, spss")
+    formats: list[str] = Field(
+        ["parquet", "csv"], description="Formats: parquet, csv, stata, spss; networks: graphml, gexf, gephi, coortweet"
+    )
     marts: list[str] = Field([], description="Names of marts; empty for all")
     first: str = Field("", description="First UTC day, such as 2026-02-01; empty for no limit")
     last: str = Field("", description="Last UTC day, inclusive; empty for no limit")

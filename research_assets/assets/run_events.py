@@ -187,7 +187,7 @@ class CollectionRun:
             partitions=list(paused.remaining),
             captures=settings.captures,
         ):
-            if record.attempt.unit_kind != "canary":
+            if record.attempt.unit_kind not in ("canary", "rename"):
                 units.setdefault(record.attempt.partition, []).append(record.attempt)
         for partition, attempts in sorted(units.items()):
             states = count_states(attempt.state for attempt in attempts)

@@ -33,7 +33,7 @@ create or replace temp view canaries as select * exclude (study, day) from all_u
 where entity = {entity} and unit_kind = 'canary'
 qualify row_number() over (partition by unit order by last_at desc, capture desc) = 1;
 create or replace temp view units as select * exclude (study, day) from all_units
-where entity = {entity} and unit_kind <> 'canary'
+where entity = {entity} and unit_kind not in ('canary', 'rename')
 qualify row_number() over (
     partition by "partition", unit_kind, unit
     order by {order}

@@ -42,7 +42,7 @@ _FAILED_UNITS_SQL = f"""
 select entity, "partition", unit, state, reason, next_try, since from (
     select *, min(last_at) filter (state in ('quarantined', 'suspicious'))
         over (partition by entity, "partition", unit_kind, unit) as since
-    from {{table}} where unit_kind <> 'canary'
+    from {{table}} where unit_kind not in ('canary', 'rename')
     qualify row_number() over (
         partition by entity, "partition", unit_kind, unit
         order by {CURRENT_ATTEMPT_ORDER}

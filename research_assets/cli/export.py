@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from research_assets.export import FORMATS
+from research_assets.export import FORMATS, NETWORK_FORMATS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(FORMATS),
+    type=click.Choice((*FORMATS, *NETWORK_FORMATS)),
     help="Write this format; may be repeated. Default: parquet and csv.",
 )
 @click.option(
@@ -62,8 +62,8 @@ def command(
     """Write the marts of the named studies as files. Sends no request.
 
     Default: all studies. Each export is a folder below exports/ in the data folder, with a codebook and a README. In
-    CSV files ids are text, which neither Excel nor R rounds. The pseudonym key is created once and stored outside of
-    all exports.
+    CSV files ids are text, which neither Excel nor R rounds. graphml, gexf, gephi and coortweet are networks of each
+    study. The pseudonym key is created once and stored outside of all exports.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.cli.terminal import Terminal

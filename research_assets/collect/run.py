@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.collect.lists.inputs import ListInputs
+from research_assets.collect.lists.missing_accounts import follow_missing_accounts
 from research_assets.collect.lists.other_periods import results_of_other_periods
 from research_assets.collect.lists.run import ListPartitionRun, close_past_periods
 from research_assets.collect.publish import recover_unpublished
@@ -157,7 +158,10 @@ async def _collect_lists(
             if blocked:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
-            return await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            result = await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            if task.entity == "users" and not isinstance(result, Paused):
+                await follow_missing_accounts(study, run, partition)
+            return result
 
         remaining = set(task.partitions)
         # Newest first, because the newest partitions may use the reserved part of the quota.

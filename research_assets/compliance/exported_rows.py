@@ -12,13 +12,17 @@ from typing import Any
 
 import orjson
 
-from research_assets.export.rewriting import Rule
+from research_assets.export.changes import Rule
+from research_assets.export.network_files import contents_values
 from research_assets.storage.withdrawals import Withdrawn
 from research_assets.storage.withheld import REMOVED, Cleaner, is_withdrawn_unit, unit_text
 
 _PSEUDONYM = re.compile(r"@?((?:user|video|comment)_[0-9a-f]{20})")
 _MENTION_OR_ID = re.compile(r"@|\d{15}|_[0-9a-f]{20}")
 """Quick test: a text without a match mentions nothing. Most texts have none."""
+
+_SHARE_COLUMNS = ("account_id", "object_id")
+"""Columns of shares for CooRTweet that contain accounts."""
 
 _ANY_WORD = frozenset({"reason", "examples", "unit", "mentions"})
 """Columns in which a handle has no `@`."""
@@ -75,9 +79,15 @@ def export_cleaner(withdrawn: Withdrawn, pseudonyms: Collection[str]) -> Cleaner
 def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
     """Return the rule that removes the rows of withdrawn items, and what mentions them in other rows."""
     ids = [at for at, name in enumerate(names) if name == "id" or name.endswith("_id")]
-    accounts = [at for at, name in enumerate(names) if name.endswith("username")]
+    accounts = [at for at, name in enumerate(names) if name.endswith("username") or name in _SHARE_COLUMNS]
+    contents = names.index("contents") if "contents" in names else None
+    shared = names.index("object_id") if "object_id" in names else None
     profiles = _profile_columns(names)
-    others = [(at, name, name in _ANY_WORD) for at, name in enumerate(names) if at not in ids and at not in accounts]
+    others = [
+        (at, name, name in _ANY_WORD)
+        for at, name in enumerate(names)
+        if at not in ids and at not in accounts and at != contents
+    ]
     unit, entity, kind, element = (
         names.index(name) if name in names else None for name in ("unit", "entity", "unit_kind", "value_json")
     )
@@ -101,7 +111,17 @@ def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
                 return None
         if element is not None and cleaner.is_withdrawn_record(of, _parsed(row[element])):
             return None
-        new = {}
+        if shared is not None and cleaner.text(row[shared]) != row[shared]:
+            # A link to the account or the video.
+            return None
+        new: dict[str, Any] = {}
+        if contents is not None and row[contents]:
+            videos = row[contents].split(" ")
+            kept = [video for video in videos if not cleaner.is_id(video.partition("@")[0])]
+            if not kept:
+                return None
+            if len(kept) < len(videos):
+                new = contents_values(kept)
         for at, name, is_any_word in others:
             value = row[at]
             if not value or isinstance(value, int):

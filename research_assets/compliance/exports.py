@@ -19,11 +19,12 @@ from research_assets.compliance.other_files import bytes_contain
 from research_assets.compliance.plan import Plan
 from research_assets.export.archive import ARCHIVE_FILES
 from research_assets.export.build import MANIFEST, README, read_export, record_removal
+from research_assets.export.changes import Changes, MakeRule, Rule
 from research_assets.export.coarse import DISCLOSURE, release_key
 from research_assets.export.columns import OWN_MARTS
 from research_assets.export.readme import map_conditions
 from research_assets.export.request import Export, ExportError
-from research_assets.export.rewriting import Changes, MakeRule, RewritingError, Rule, find_changes, write_changes
+from research_assets.export.rewriting import RewritingError, find_changes, write_changes
 from research_assets.report.codebook import map_examples
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder, publish_file, write_private

@@ -18,8 +18,8 @@ from research_assets.export import columns
 from research_assets.export.coding import draw_note
 from research_assets.export.contents import CoverageCount, Retrieval, software_version
 from research_assets.export.ddi import StudyText, ddi_xml, updated_ddi
-from research_assets.export.readme import TERMS_NOTE, describe_days, describe_removals
-from research_assets.export.request import Export, ExportColumn, ExportedFile, MartSelection
+from research_assets.export.readme import FORMAT_NOTES, TERMS_NOTE, describe_days, describe_removals
+from research_assets.export.request import NETWORK_FORMATS, Export, ExportColumn, ExportedFile, MartSelection
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
 
@@ -204,11 +204,13 @@ def _field(column: ExportColumn) -> dict[str, Any]:
 
 
 def _resource(file: ExportedFile, table: Sequence[ExportColumn], grain: str) -> dict[str, Any]:
-    name = file.mart or "ids"
+    is_network = file.format in NETWORK_FORMATS
+    # Networks are files of one study each.
+    name = Path(file.path).with_suffix("").as_posix().replace("/", ".") if is_network else file.mart or "ids"
     resource = {
         "name": f"{name}.{file.format}",
         "path": file.path,
-        "description": grain,
+        "description": FORMAT_NOTES[file.format] if is_network else grain,
         "mediatype": _MEDIA_TYPES.get(file.format, "application/octet-stream"),
         "bytes": file.bytes,
         "hash": f"sha256:{file.sha256}",
@@ -241,7 +243,7 @@ def _data_package(
         "sources": [{"title": "TikTok Research API", "path": _API_URL}],
         "simulated": export.simulated,
         "resources": [
-            _resource(one, tables[one.mart or "ids"], grains.get(one.mart, "Ids for rehydration"))
+            _resource(one, tables.get(one.mart or "ids", ()), grains.get(one.mart, "Ids for rehydration"))
             for one in export.files
         ],
     }

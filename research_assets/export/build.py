@@ -35,6 +35,7 @@ from research_assets.export.contents import (
     software_version,
 )
 from research_assets.export.formats import SUFFIXES, WRITERS, write_ids
+from research_assets.export.networks import write_networks
 from research_assets.export.pseudonyms import (
     Scrub,
     load_or_create_key,
@@ -168,6 +169,16 @@ def _write_all(
             for selection in selections
             for file in _write_mart(connection, selection, request, build, simulated=simulated)
         ]
+        written += write_networks(
+            connection, selections, marts, request, request.studies or studies, build, simulated=simulated
+        )
+        if not written:
+            raise ExportError(
+                "There are no edges of a network in the selected marts and days, so there is nothing to write. Nothing "
+                "was exported. Name other marts, or a format of tables such as parquet."
+            )
+        if not request.table_formats:
+            selections = []
         origins = read_column_origins(connection, marts)
         columns_csv = codebook_csv(selections, request, origins, simulated=simulated)
         (build / "codebook.csv").write_text(columns_csv, encoding="utf-8")
@@ -205,16 +216,13 @@ def record_removal(export: Export, rows: Mapping[str, int], at: datetime, *, stu
         else one
         for one in export.files
     )
-    removed = {
-        before.mart or "ids": before.rows - now.rows
-        for before, now in zip(export.files, files_now, strict=True)
-        if before.rows != now.rows
-    }
+    result = replace(export, files=files_now)
+    removed = {mart: before - result.rows[mart] for mart, before in export.rows.items() if before != result.rows[mart]}
     changed = {
         before.mart or "ids" for before, now in zip(export.files, files_now, strict=True) if before.sha256 != now.sha256
     }
     removal = RemovedRows(at, removed, tuple(sorted(changed - removed.keys())), study)
-    result = replace(export, files=files_now, removals=(*export.removals, removal))
+    result = replace(result, removals=(*export.removals, removal))
     readme = export.folder / README
     if readme.exists():
         files.write_private(readme, updated_readme(readme.read_text(encoding="utf-8"), result).encode())
@@ -254,7 +262,7 @@ def _write_mart(
     mart = selection.mart
     export_columns = columns.selected_columns(selection, pseudonymous=request.pseudonymous, simulated=simulated)
     written = []
-    for file_format in request.formats:
+    for file_format in request.table_formats:
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         rows = WRITERS[file_format](connection, selection, export_columns, path)

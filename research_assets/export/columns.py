@@ -69,6 +69,7 @@ def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> Expo
             sql = f"CASE unit_kind WHEN 'day' THEN {plain} WHEN 'part' THEN {plain} "
             sql += f"WHEN 'canary' THEN {_pseudonym_sql('video', name)} "
             sql += f"WHEN 'account' THEN array_to_string({accounts}, '{USERNAME_SEPARATOR}') "
+            sql += f"WHEN 'rename' THEN {_pseudonym_sql('user', name)} "
             sql += f"ELSE pseudonym(unit_kind, {name}) END"
         case _ if treatment in PSEUDONYM_KINDS:
             sql, kind = _pseudonym_sql(PSEUDONYM_KINDS[treatment], name), "VARCHAR"

@@ -62,7 +62,7 @@ def ddi_xml(export: Export, text: StudyText, tables: Mapping[str, Sequence[Expor
         _add(content, "fileName", one.path)
         size = _add(content, "dimensns")
         _add(size, "caseQnty", str(one.rows))
-        _add(size, "varQnty", str(len(tables[one.mart or "ids"])))
+        _add(size, "varQnty", str(len(tables.get(one.mart or "ids", ()))))
         _add(content, "fileType", _IN_FILE[one.format])
     data = _add(root, "dataDscr")
     for table, columns in tables.items():

@@ -11,8 +11,9 @@ from typing import Any
 from research_assets.export import spss
 from research_assets.export.columns import TEXT_ID_PREFIX
 from research_assets.export.contents import CoverageCount, software_version
+from research_assets.export.networks import NETWORKS
 from research_assets.export.pseudonyms import Scrub
-from research_assets.export.request import Export, ExportRequest, MartSelection
+from research_assets.export.request import NETWORK_FORMATS, Export, ExportRequest, MartSelection
 from research_assets.planning.messages import pluralize
 from research_assets.study.spec import StudySpec
 
@@ -45,6 +46,23 @@ FORMAT_NOTES = {
         f"longer list is `{spss.TOO_LONG}`; the Parquet and CSV files have them complete. Labels are shortened; "
         '`codebook.csv` has the full descriptions. In R: `haven::read_sav("spss/videos.sav")`. In Python: '
         "`pyreadstat.read_sav`."
+    ),
+    "graphml": (
+        'GraphML files contain one network each. In R: `igraph::read_graph(file, format = "graphml")`; in Python: '
+        "`networkx.read_graphml(file)`. Gephi, visone and Cytoscape read them as well."
+    ),
+    "gexf": (
+        "GEXF files are dynamic networks for Gephi: a node and an edge exist from the day of their first video or "
+        "observation to that of the last. The attributes are those of GraphML."
+    ),
+    "gephi": (
+        "Gephi's files are one table of nodes and one of edges for each network: *File*, *Import spreadsheet*, first "
+        "the nodes, then the edges into the same workspace."
+    ),
+    "coortweet": (
+        "CooRTweet's files have one row per share: `object_id` (what was shared), `account_id` (creator), `content_id` "
+        "(video) and `timestamp_share` (Unix seconds, UTC), as the R package CooRTweet reads them. In R: "
+        '`CooRTweet::detect_groups(data.table::fread("shared_sounds.csv"), time_window = 60)`.'
     ),
 }
 """How to read each format, and how its values differ from the warehouse."""
@@ -86,6 +104,7 @@ def render_readme(
     parts = (
         _head(export),
         _tables(export, selections),
+        _networks(export),
         _queries(specs, scrub),
         _coverage(export.request, counts),
         _formats(export.request),
@@ -177,6 +196,9 @@ def _tables(export: Export, selections: Sequence[MartSelection]) -> Iterator[str
     if export.request.ids_only:
         yield f"`ids.csv`: {pluralize(export.files[0].rows, 'id')}. {IDS_NOTE}"
         return
+    if not selections:
+        yield "This export contains networks only."
+        return
     lines = ["| table | rows | one row is |", "| --- | ---: | --- |"]
     for selection in selections:
         mart, note = selection.mart, f" ({selection.note})" if selection.note else ""
@@ -184,8 +206,8 @@ def _tables(export: Export, selections: Sequence[MartSelection]) -> Iterator[str
         lines.append(f"| `{mart.name}` | {export.rows[mart.name]:,} | {grain}{note} |")
     yield "\n".join(lines)
     yield (
-        f"Formats: {', '.join(export.request.formats)}, each in a folder of that name. `codebook.csv` describes every "
-        "column, with its unit. `manifest.json` lists the request and the files for programs, `SHA256SUMS` the "
+        f"Formats: {', '.join(export.request.table_formats)}, each in a folder of that name. `codebook.csv` describes "
+        "every column, with its unit. `manifest.json` lists the request and the files for programs, `SHA256SUMS` the "
         "checksums (`sha256sum -c SHA256SUMS`). For repositories: `DATA_STATEMENT.md`, `CITATION.cff`, "
         "`datapackage.json` (Frictionless), `ro-crate-metadata.json` (RO-Crate 1.1) and `ddi.xml` (DDI-Codebook 2.5)."
     )
@@ -197,6 +219,31 @@ def _tables(export: Export, selections: Sequence[MartSelection]) -> Iterator[str
         )
     for reason, names in export.skipped_by_reason.items():
         yield f"Skipped: {', '.join(f'`{name}`' for name in names)}. Reason: {reason}."
+
+
+def _networks(export: Export) -> Iterator[str]:
+    files = [file for file in export.files if file.format in NETWORK_FORMATS]
+    if not files:
+        return
+    yield "## Networks"
+    rows = export.rows
+    names = list(dict.fromkeys(file.mart for file in files))
+    described = {network.name: network.description for network in NETWORKS}
+    lines = ["| network | rows | contents |", "| --- | ---: | --- |"]
+    for name in names:
+        text = described.get(name) or ("nodes" if name.endswith("_nodes") else "shares for CooRTweet")
+        lines.append(f"| `{name}` | {rows[name]:,} | {text} |")
+    yield "\n".join(lines)
+    yield (
+        "Rows are edges, nodes or shares. Each format has a folder, with a folder for each study. A network contains "
+        "the accounts, sounds and hashtags that have an edge. A hashtag begins with `#` and a sound with `music:`, so "
+        "that none has the name of an account. `weight` counts videos, `first_at` and `last_at` are the times of the "
+        "first and last of them (UTC; for follows those of the observations), and `contents` lists them as "
+        "`<id>@<Unix seconds>`. Two accounts that share a sound or a hashtag are connected by it; "
+        "`networkx.bipartite.weighted_projected_graph` and `igraph::bipartite_projection` make a network of accounts "
+        "of it. An account has the handle of the newest observation of each video; the mart `renames` lists former "
+        "handles. The authors of comments are unknown, so their mentions are in the mart `mentions` only."
+    )
 
 
 def _queries(specs: Sequence[StudySpec], scrub: Scrub | None) -> Iterator[str]:

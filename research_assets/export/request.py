@@ -17,6 +17,8 @@ from research_assets.warehouse.reader import (
 )
 
 FORMATS = ("parquet", "csv", "stata", "spss")
+NETWORK_FORMATS = ("graphml", "gexf", "gephi", "coortweet")
+"""Formats of networks (see networks.py)."""
 DEFAULT_FORMATS = ("parquet", "csv")
 """Formats if the request names none."""
 
@@ -51,6 +53,11 @@ class ExportRequest:
     def has_pseudonyms(self) -> bool:
         """Whether accounts and ids are replaced by pseudonyms, of the project or of this release."""
         return self.pseudonymous or self.coarse
+
+    @property
+    def table_formats(self) -> tuple[str, ...]:
+        """Formats of tables."""
+        return tuple(name for name in self.formats if name in FORMATS)
 
     @property
     def folder_name(self) -> str:
@@ -104,9 +111,10 @@ class MartSelection:
 
 def validate_request(request: ExportRequest) -> None:
     """Raise ExportError if the request is invalid or contradictory."""
-    if unknown := [name for name in request.formats if name not in FORMATS]:
+    if unknown := [name for name in request.formats if name not in (*FORMATS, *NETWORK_FORMATS)]:
         raise ExportError(
-            f"There is no format {', '.join(unknown)}; there are: {', '.join(FORMATS)}. Nothing was exported."
+            f"There is no format {', '.join(unknown)}; there are: {', '.join((*FORMATS, *NETWORK_FORMATS))}. "
+            "Nothing was exported."
         )
     if request.first and request.last and request.last < request.first:
         raise ExportError(f"The last day, {request.last}, is before the first, {request.first}. Nothing was exported.")
@@ -128,6 +136,11 @@ def validate_request(request: ExportRequest) -> None:
         raise ExportError(
             "A coarse release has pseudonyms of its own and no ids. Nothing was exported. Choose one of coarse, "
             "pseudonymous and ids only."
+        )
+    if request.coarse and request.formats != request.table_formats:
+        raise ExportError(
+            "A network shows who is connected with whom, so a coarse release has none. Nothing was exported. Choose "
+            f"formats of tables ({', '.join(FORMATS)}), or a pseudonymous export of networks."
         )
     if request.texts and not request.coarse:
         raise ExportError("Other exports contain texts anyway. Nothing was exported. Request texts with coarse only.")
@@ -174,7 +187,10 @@ def select_marts(
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A file of an export: path in the folder, mart (empty for ids), format, rows, bytes and SHA-256."""
+    """A file of an export: path in the folder, mart or network (empty for ids), format, rows, bytes and SHA-256.
+
+    The rows of a network are its edges.
+    """
 
     path: str
     mart: str
@@ -222,8 +238,13 @@ class Export:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows by mart. An export of ids has one table, `ids`."""
-        return {file.mart or "ids": file.rows for file in self.files}
+        """Rows by mart, and edges by network, of all studies. An export of ids has one table, `ids`."""
+        rows: dict[tuple[str, str], int] = {}
+        for file in self.files:
+            key = file.mart or "ids", file.format
+            # Each study has networks of its own.
+            rows[key] = rows.get(key, 0) + file.rows
+        return {mart: number for (mart, _), number in rows.items()}
 
     @property
     def skipped_by_reason(self) -> dict[str, list[str]]:

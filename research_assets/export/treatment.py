@@ -103,6 +103,24 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.LABEL: "hashtag description",
     },
     "hashtag_pairs": {_T.KEEP: "study day n_videos n_creators jaccard", _T.LABEL: "hashtag other_hashtag"},
+    "sounds": {
+        _T.KEEP: "study n_videos n_creators n_days first_video_at last_video_at view_count_sum view_count_median "
+        "like_count_sum first_seen_at last_seen_at",
+        _T.MUSIC: "music_id",
+    },
+    "mentions": {
+        _T.KEEP: "study day is_handle is_in_text is_in_field created_at",
+        _T.VIDEO: "video_id",
+        _T.COMMENT: "comment_id",
+        _T.USER: "username mentioned_username",
+    },
+    "video_renames": {
+        _T.KEEP: "study day former_seen_at renamed_at",
+        _T.VIDEO: "video_id",
+        _T.USER: "former_username username",
+        _T.DROP: "capture",
+    },
+    "renames": {_T.KEEP: "study former_seen_at renamed_at n_videos", _T.USER: "former_username username"},
     "creators": {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",

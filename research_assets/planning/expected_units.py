@@ -162,7 +162,7 @@ def _read_collected(raw: Path, study: StudySpec) -> _Collected:
         "coverage",
         f"study={study.name}/*",
         "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
-        "WHERE unit_kind <> 'canary' GROUP BY 1, 2",
+        "WHERE unit_kind NOT IN ('canary', 'rename') GROUP BY 1, 2",
     )
     collected = _Collected()
     for entity, partition, is_complete, last_at in rows:

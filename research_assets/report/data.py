@@ -84,6 +84,16 @@ class MissingUnits:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowedAccounts:
+    """Missing panel accounts whose videos were searched for, by the newest result."""
+
+    renamed: int
+    present: int
+    gone: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
 class CanaryCheck:
     """Previously collected videos that were searched for on one UTC day: found and not found."""
 
@@ -402,6 +412,7 @@ class ReportData:
     units: Sequence[UnitGroup]
     gaps: Sequence[MissingUnits]
     canaries: Sequence[CanaryCheck]
+    followed: FollowedAccounts
     excess: ExcessRows
     n_distinct_units: int
     missing: Sequence[DistinctMissing]

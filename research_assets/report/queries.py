@@ -28,6 +28,7 @@ from research_assets.report.data import (
     Distribution,
     EndpointRequests,
     ExcessRows,
+    FollowedAccounts,
     FollowList,
     MissingUnits,
     ObservationAges,
@@ -118,6 +119,18 @@ where study = $study and unit_kind = 'account' and lower(unit) in (select unnest
 CANARIES_SQL = """
 select cast(last_at as date), count(*) filter (state = 'complete'), count(*) filter (state <> 'complete')
 from marts.coverage where study = $study and unit_kind = 'canary' group by 1 order by 1
+"""
+
+FOLLOWED_SQL = """
+select
+  count(*) filter (state = 'complete' and reason like 'Renamed:%'),
+  count(*) filter (state = 'complete' and reason not like 'Renamed:%'),
+  count(*) filter (state = 'missing'),
+  count(*) filter (state not in ('complete', 'missing'))
+from (
+  select state, reason from marts.coverage where study = $study and unit_kind = 'rename'
+  qualify row_number() over (partition by unit order by last_at desc) = 1
+)
 """
 
 EXCESS_SQL = """
@@ -455,6 +468,7 @@ class _Reader:
             units=units,
             gaps=gaps,
             canaries=[CanaryCheck(*row) for row in self._rows(CANARIES_SQL)],
+            followed=FollowedAccounts(*self._rows(FOLLOWED_SQL)[0]),
             excess=ExcessRows(*self._rows(EXCESS_SQL)[0]),
             n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
             missing=missing,

@@ -264,7 +264,8 @@ def coverage_section(data: ReportData) -> ReportSection:
         "unit, requests those of all attempts. In the mart coverage these columns have the names "
         "asked, offered, kept and expected; the state not requested has the name not_asked."
     )
-    sentences += [text for text in (_missing_kinds(data.units), _canary_text(data), _excess_text(data)) if text]
+    texts = (_missing_kinds(data.units), _canary_text(data), _followed_text(data), _excess_text(data))
+    sentences += [text for text in texts if text]
     tables = [ReportTable("Units by state", columns, rows, note=note)]
     if data.canaries:
         canary_rows = [
@@ -306,6 +307,23 @@ def _canary_text(data: ReportData) -> str:
         f"{was_were(found)} found, which shows that the API answered the query. It gives no reason for those "
         "that it did not return."
     )
+
+
+def _followed_text(data: ReportData) -> str:
+    """Return what the videos of missing panel accounts show about them."""
+    one = data.followed
+    number = one.renamed + one.present + one.gone + one.unknown
+    if not number:
+        return ""
+    results = (
+        (one.renamed, "renamed, because a video has another handle now"),
+        (one.present, "not renamed, because a video has the same handle, although no profile is returned"),
+        (one.gone, "without any returned video (deleted, banned or private, which the API does not distinguish)"),
+        (one.unknown, "unknown, because the search returned no video at all"),
+    )
+    listed = "; ".join(f"{format_number(count)} {text}" for count, text in results if count)
+    accounts = pluralize(number, "panel account")
+    return f"The API found no profile of {accounts}, so videos of them were searched for: {listed}."
 
 
 def _excess_text(data: ReportData) -> str:

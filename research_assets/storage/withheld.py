@@ -169,7 +169,7 @@ def is_withdrawn_unit(entity: str, event: Mapping[str, Any], withdrawn: Withdraw
     cleaner = Cleaner(withdrawn)
     if entity == "videos":
         kind = event.get("unit_kind")
-        if kind == "account":
+        if kind in ("account", "rename"):
             return all(withdrawn.has_account(name) for name in str(unit).split(","))
         return kind == "canary" and cleaner.is_id(unit)
     if entity in _OF_ACCOUNTS and withdrawn.has_profile(unit):

@@ -17,6 +17,13 @@ def test_renamed_accounts_are_one_creator(world: MovingWorld) -> None:
     )
     assert dict(renamed) == {new: [old] for old, new in app.world.renamed.items()}
     assert len(renamed) == N_RENAMED
+    rows = world.rows(
+        "select former_username, username, n_videos, former_seen_at < renamed_at, n_videos = (select count(*) from "
+        "marts.video_renames as one where one.study = renames.study and one.username = renames.username) "
+        f"from marts.renames where study = '{SAMPLE.name}'"
+    )
+    assert {old: new for old, new, *_ in rows} == app.world.renamed
+    assert all(n_videos and in_order and is_counted for *_, n_videos, in_order, is_counted in rows)
     # Some of their videos were withdrawn before, so they have the former name.
     former = ", ".join(f"'{name}'" for name in app.world.renamed)
     assert world.rows(f"select count(*) > 0 from marts.videos where username in ({former})") == [(True,)]

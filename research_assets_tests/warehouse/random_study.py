@@ -37,7 +37,7 @@ TAGS = (
     "😀", "日本", "a'b", 'a"b', "a\\b", "%", "_", "z\u0301", None,
 )  # fmt: skip
 COUNTS = (None, 0, 1, 2, 3, 7, 100, 2**31, 2**53 + 1, -5)
-MORE_TEXTS = (None, "plain", "it's", "back\\slash", "line\nbreak", '{"a": 1}')
+MORE_TEXTS = (None, "plain", "@Ben_1., @anna@dora @früh a@b.org", "it's", "back\\slash", "line\nbreak", '{"a": 1}')
 
 
 def write_random_study(raw: Path, seed: int, n_videos: int = 40) -> None:

@@ -84,40 +84,14 @@ latest as (
     group by study, video_id
 ),
 
--- A video keeps its account, so another handle is a renamed account.
-renamed as (
-    select study, video_id
-    from ({{ rows }}) as observations
-    group by study, video_id
-    having min(username) <> max(username)
-),
-
-handles as (
-    select
-        observations.study,
-        observations.video_id,
-        observations.username,
-        observations.observed_at,
-        observations.capture,
-        lag(observations.username) over (
-            partition by observations.study, observations.video_id
-            order by observations.observed_at, observations.capture
-        ) as former_username
-    from ({{ rows }}) as observations
-    inner join renamed
-        on observations.study = renamed.study
-        and observations.video_id = renamed.video_id
-),
-
 renames as (
     select
         study,
         video_id,
         former_username,
-        observed_at as renamed_at,
-        row_number() over (partition by study, video_id order by observed_at desc, capture desc) as recency
-    from handles
-    where former_username <> username
+        renamed_at,
+        row_number() over (partition by study, video_id order by renamed_at desc, capture desc) as recency
+    from ({{ changed_rows(ref('video_renames'), 'videos') }}) as video_renames
 )
 
 select

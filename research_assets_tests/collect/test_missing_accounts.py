@@ -1,0 +1,134 @@
+"""Panel accounts without a profile: their videos show whether they were renamed; at most one search in four weeks."""
+
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from research_assets.clock import week_of
+from research_assets.collect.lists.missing_accounts import INTERVAL
+from research_assets.collect.types import RequestBudget
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets.study.spec import StudySpec, UserRule
+from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, change_data, days, study
+from research_assets_tests.collect.test_pseudonymous import KEY, PANEL, PSEUDONYM, STUDY, pseudonymous, settings_of
+from research_assets_tests.compliance.data_folder import find
+
+GARDEN = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)}
+
+
+def spec_of(names: list[str]) -> StudySpec:
+    return study(query=GARDEN, panel=tuple(names), users=UserRule("panel"))
+
+
+async def collected(settings: Settings) -> tuple[CollectorHarness, list[str]]:
+    """Return a harness that collected two days of videos, and the three accounts with the most of them."""
+    harness = CollectorHarness(settings, SandboxConfig(profile="clean"))
+    await harness.collect("videos", days(2), study(query=GARDEN))
+    counts = Counter(name for (name,) in harness.sql("SELECT username FROM {videos}"))
+    harness.clock.advance(weeks=1)
+    return harness, [name for name, _ in counts.most_common(3)]
+
+
+def this_week(harness: CollectorHarness) -> date:
+    return week_of(harness.clock.now().date())
+
+
+def followed(harness: CollectorHarness) -> dict[str, tuple[Any, ...]]:
+    rows = harness.sql(
+        "SELECT unit, state, reason, requests, next_try - last_at FROM {coverage} WHERE unit_kind = 'rename' "
+        "AND entity = 'videos'"
+    )
+    return {unit: tuple(values) for unit, *values in rows}
+
+
+def n_searches(harness: CollectorHarness) -> int:
+    return len(harness.sql("SELECT 1 FROM {coverage} WHERE unit_kind = 'rename'"))
+
+
+async def test_missing_accounts_are_renamed_or_gone(settings: Settings) -> None:
+    harness, (renamed, gone, present) = await collected(settings)
+    harness.app.world.renamed[renamed] = "new_name"
+    harness.app.world.removed.add(gone)
+    spec = spec_of([renamed, gone, present, "sandbox_missing"])
+    finished, pause = await harness.collect("users", [this_week(harness)], spec)
+    assert pause is None
+    assert finished[this_week(harness)].units["missing"] == 3
+    found = followed(harness)
+    # No video of the last one is known, and the profile of the third was returned.
+    assert set(found) == {renamed, gone}
+    assert found[renamed][0] == "complete"
+    assert "has the handle new_name now" in found[renamed][1]
+    assert "add new_name to the panel of the study file" in found[renamed][1]
+    assert found[gone][0] == "missing"
+    assert "deleted, banned or made private" in found[gone][1]
+    # Both accounts were searched for with one request.
+    assert sum(one[2] for one in found.values()) == 1
+    assert {one[3] for one in found.values()} == {INTERVAL}
+    handles = harness.sql(
+        "SELECT count(DISTINCT id) FROM {videos} AS old JOIN {videos} AS new USING (id) "
+        f"WHERE old.username = '{renamed}' AND new.username = 'new_name'"
+    )
+    assert handles[0][0] > 0
+
+
+async def test_missing_accounts_are_not_searched_for_each_week(settings: Settings) -> None:
+    harness, (renamed, *_) = await collected(settings)
+    harness.app.world.renamed[renamed] = "new_name"
+    spec = spec_of([renamed])
+    numbers = []
+    for _ in range(6):
+        await harness.collect("users", [this_week(harness)], spec)
+        numbers.append(n_searches(harness))
+        harness.clock.advance(weeks=1)
+    assert numbers == [1, 1, 1, 1, 2, 2]
+
+
+async def test_empty_search_proves_nothing(settings: Settings) -> None:
+    harness, (gone, *_) = await collected(settings)
+    harness.app.world.removed.add(gone)
+
+    def empty(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        return change_data(response, videos=[], has_more=False) if "video/query" in request.url.path else None
+
+    spec = spec_of([gone])
+    transport = TamperingTransport(harness, empty)
+    await harness.collect("users", [this_week(harness)], spec, transport=transport)
+    (state, reason, requests, wait) = followed(harness)[gone]
+    assert (state, requests, wait) == ("suspicious", 2, timedelta(days=1))
+    assert "nothing is known" in reason
+
+
+async def test_complete_panel_costs_no_search(settings: Settings) -> None:
+    harness, names = await collected(settings)
+    await harness.collect("users", [this_week(harness)], spec_of(names))
+    assert followed(harness) == {}
+
+
+async def test_used_budget_leaves_the_search_for_the_next_run(settings: Settings) -> None:
+    harness, (renamed, *_) = await collected(settings)
+    harness.app.world.renamed[renamed] = "new_name"
+    spec = spec_of([renamed])
+    await harness.collect("users", [this_week(harness)], spec, budget=RequestBudget(1))
+    assert followed(harness) == {}
+    await harness.collect("users", [this_week(harness)], spec)
+    assert set(followed(harness)) == {renamed}
+
+
+async def test_pseudonymous_study_stores_no_handle_of_a_renamed_account(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path / "data", pseudonym_key=KEY)
+    spec = pseudonymous(tmp_path / "studies", settings, STUDY)["garden"]
+    harness = CollectorHarness(settings, SandboxConfig(profile="clean"))
+    await harness.collect("videos", days(2), spec)
+    present = {name for (name,) in harness.sql("SELECT username FROM {videos}")}
+    name = next(one for one in PANEL if PSEUDONYM(one) in present)
+    harness.clock.advance(weeks=1)
+    harness.app.world.renamed[name] = "brand_new.name"
+    await harness.collect("users", [this_week(harness)], spec)
+    state, reason, *_ = followed(harness)[PSEUDONYM(name)]
+    assert state == "complete"
+    assert f"has the handle {PSEUDONYM('brand_new.name')} now" in reason
+    assert find(settings.root, ("brand_new.name",)) == []
