@@ -103,7 +103,8 @@ def write_spss(
 class SpssTable:
     """A table of an SPSS file: labels, value labels, measurement levels and display formats by column.
 
-    Texts of `frame` are of the type object; times are seconds since 14 October 1582.
+    Texts of `frame` are of the type object; times are seconds since 14 October 1582. `created` are the date and the
+    time in the file's header; empty means now. A rewritten file keeps them, so the same removal writes the same bytes.
     """
 
     frame: Any
@@ -112,6 +113,11 @@ class SpssTable:
     measures: Mapping[str, str]
     formats: Mapping[str, str]
     file_label: str
+    created: bytes = b""
+
+
+_CREATED = slice(92, 109)
+"""Place of date and time of creation in the header of a .sav file."""
 
 
 def write_table(table: SpssTable, path: Path) -> None:
@@ -130,6 +136,10 @@ def write_table(table: SpssTable, path: Path) -> None:
         variable_measure=dict(table.measures),
         variable_format={name: form for name, form in table.formats.items() if name not in texts},
     )
+    if table.created:
+        with path.open("r+b") as file:
+            file.seek(_CREATED.start)
+            file.write(table.created)
 
 
 def read_table(path: Path) -> SpssTable:
@@ -145,9 +155,10 @@ def read_table(path: Path) -> SpssTable:
         frame[name] = frame[name].fillna("").astype(object) if kind == "string" else frame[name].astype("float64")
     labels: dict[str, str] = {name: text or "" for name, text in meta.column_names_to_labels.items()}
     formats: dict[str, str] = dict(meta.original_variable_types)
-    return SpssTable(
-        frame, labels, meta.variable_value_labels, meta.variable_measure, formats, meta.file_label or path.stem
-    )
+    with path.open("rb") as file:
+        created = file.read(_CREATED.stop)[_CREATED]
+    label_of_file = meta.file_label or path.stem
+    return SpssTable(frame, labels, meta.variable_value_labels, meta.variable_measure, formats, label_of_file, created)
 
 
 _EPOCH_SECONDS = 12_219_379_200
