@@ -30,7 +30,15 @@ ARCHIVE_FILES = (DATA_PACKAGE, RO_CRATE, CITATION, DDI, STATEMENT, CHECKSUMS)
 
 TERMS_URL = "https://www.tiktok.com/legal/page/global/terms-of-service-research-api/en"
 _API_URL = "https://developers.tiktok.com/products/research-api/"
-_MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "stata": "application/x-stata-dta"}
+_MEDIA_TYPES = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "stata": "application/x-stata-dta",
+    "graphml": "application/graphml+xml",
+    "gexf": "application/gexf+xml",
+    "gephi": "text/csv",
+    "coortweet": "text/csv",
+}
 _TO_COMPLETE = "[to be completed by the depositor]"
 _REMOVALS = "## Removals\n\n"
 _IDS = (

@@ -88,11 +88,11 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
-    files.private_folder(settings.exports)
-    _remove_stale_builds(settings, now)
     folder = _unused_folder(settings.exports / f"{request.folder_name}-{now:%Y%m%dT%H%M%SZ}")
     key_file = release_key(settings, folder.name) if request.coarse else settings.export_key
     key = load_or_create_key(key_file) if request.has_pseudonyms else None
+    files.private_folder(settings.exports)
+    _remove_stale_builds(settings, now)
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:

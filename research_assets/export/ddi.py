@@ -14,7 +14,14 @@ from research_assets.text import printable_text
 
 NAMESPACE = "ddi:codebook:2_5"
 _NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "BOOLEAN")
-_IN_FILE = {"csv": "text/csv", "parquet": "Parquet", "stata": "Stata 118", "spss": "SPSS", "": "text/csv"}
+_IN_FILE = {
+    "parquet": "Parquet",
+    "stata": "Stata 118",
+    "spss": "SPSS",
+    "graphml": "GraphML",
+    "gexf": "GEXF",
+}
+"""Types of files that are no CSV files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def ddi_xml(export: Export, text: StudyText, tables: Mapping[str, Sequence[Expor
         size = _add(content, "dimensns")
         _add(size, "caseQnty", str(one.rows))
         _add(size, "varQnty", str(len(tables.get(one.mart or "ids", ()))))
-        _add(content, "fileType", _IN_FILE[one.format])
+        _add(content, "fileType", _IN_FILE.get(one.format, "text/csv"))
     data = _add(root, "dataDscr")
     for table, columns in tables.items():
         files = " ".join(_file_id(one.path) for one in export.files if (one.mart or "ids") == table)

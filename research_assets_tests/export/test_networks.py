@@ -14,10 +14,12 @@ import igraph  # type: ignore[import-untyped]
 import networkx as nx
 import pytest
 from click.testing import CliRunner
+from frictionless import Package
 
 from research_assets.cli import main
 from research_assets.compliance.forget import remove_folder, remove_items
 from research_assets.export import NETWORK_FORMATS, Export, ExportError, ExportRequest, export, networks
+from research_assets.export.build import read_export
 from research_assets.export.pseudonyms import load_or_create_key, make_pseudonymizer
 from research_assets.export.rewriting import RewritingError, find_changes
 from research_assets.settings import Settings
@@ -104,6 +106,26 @@ def table(one: Export, path: str) -> list[dict[str, str]]:
 
 def edges(graph: Any) -> set[tuple[Any, ...]]:
     return {(source, target, values["weight"]) for source, target, values in graph.edges(data=True)}
+
+
+def test_networks_are_described_for_archives(copy: tuple[Settings, dict[str, Export]]) -> None:
+    settings, exports = copy
+    for removes in (False, True):
+        if removes:
+            remove_items(settings, lambda: LATER, videos=[SECOND])
+        for one in exports.values():
+            report = Package.from_descriptor(str(one.folder / "datapackage.json")).validate()
+            assert report.valid, report.flatten(["name", "title", "message"])
+            described = json.loads((one.folder / "datapackage.json").read_text())["resources"]
+            kept = [file for file in read_export(one.folder).files if file.format in NETWORK_FORMATS]
+            assert {(file.path, f"sha256:{file.sha256}") for file in kept} <= {
+                (resource["path"], resource["hash"]) for resource in described
+            }
+
+
+def test_coarse_release_of_a_network_is_refused(exported: tuple[Settings, dict[str, Export]]) -> None:
+    with pytest.raises(ExportError, match="a coarse release has none"):
+        export(exported[0], ExportRequest(formats=("csv", "gexf"), coarse=True), [STUDY], NOW)
 
 
 def test_networks_have_weights_times_and_attributes(exported: tuple[Settings, dict[str, Export]]) -> None:
