@@ -7,11 +7,8 @@ are equal. It ignores that a sample is a large part of a finite population, and 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist
 
-LEVEL = 0.95
-"""Probability with which an interval contains the share."""
+from research_assets.estimates.shares import LEVEL, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,8 @@ def weighted_proportion(items: Iterable[tuple[bool, float]], level: float = LEVE
     share = sum(weight for (hit, _), weight in zip(found, weights, strict=True) if hit) / total
     effective = total**2 / sum(weight * weight for weight in weights)
     hits = sum(hit for hit, _ in found)
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    spread = z * z / effective
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * sqrt(max(0.0, share * (1 - share) / effective + spread / (4 * effective)))
-    low = middle - half if hits else 0.0
-    high = middle + half if hits < len(found) else 1.0
+    weighted_hits = total if hits == len(found) else share * total
+    low, high = wilson_interval(weighted_hits, total, level, effective=effective) or (0.0, 1.0)
     return Proportion(share, low, high, hits, len(found), effective)
 
 
