@@ -2,7 +2,7 @@
 
 The estimate is Hajek's ratio of weighted sums with the weights 1/p. Its interval is Wilson's (E. B. Wilson 1927) on
 Kish's effective number of items, (sum of w)^2 / (sum of w^2) (L. Kish 1965), which is the number itself if all weights
-are equal. It ignores that a sample is a large part of a finite population, and so is rather too wide.
+are equal. It ignores that a sample is stratified, or a large part of a finite population, and then is rather too wide.
 """
 
 from collections.abc import Iterable, Sequence

@@ -48,17 +48,17 @@ def test_recall_needs_items_beyond_the_rule() -> None:
 
 
 @pytest.mark.long
-def test_intervals_cover_the_truth_in_95_of_100_draws() -> None:
+@pytest.mark.parametrize(("by_rule", "most"), [(False, 970), (True, 1000)])
+def test_intervals_cover_the_truth_in_95_of_100_draws(by_rule: bool, most: int) -> None:
+    """A draw by the rule fixes how many items it selects, so the interval of recall is rather too wide then."""
     rng = random.Random(7)
-    # 4,000 items; the rule selects 1,000. Precision 0.7, recall 700 / 880. Strata by rule: 150 of 1,000, 450 of 3,000.
-    selected = [True] * 700 + [False] * 300
-    others = [True] * 180 + [False] * 2820
+    # 40,000 items; the rule selects 10,000. Precision 0.7, recall 700 / 880.
+    selected = [CodedItem(relevant, True, 0.015) for relevant in [True] * 7_000 + [False] * 3_000]
+    others = [CodedItem(relevant, False, 0.015) for relevant in [True] * 1_800 + [False] * 28_200]
     covered = {"precision": 0, "recall": 0}
     for _ in range(1000):
-        items = [CodedItem(one, True, 0.15) for one in rng.sample(selected, 150)]
-        items += [CodedItem(one, False, 0.15) for one in rng.sample(others, 450)]
+        items = rng.sample(selected, 150) + rng.sample(others, 450) if by_rule else rng.sample(selected + others, 600)
         for name, found, truth in (("precision", precision(items), 0.7), ("recall", recall(items), 700 / 880)):
             assert found is not None
             covered[name] += found.low <= truth <= found.high
-    # The finite population makes the intervals rather too wide.
-    assert all(930 <= number <= 985 for number in covered.values()), covered
+    assert all(930 <= number <= most for number in covered.values()), covered
