@@ -67,6 +67,9 @@ _MISSING_LABELS = {
 _LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
 
 
+PSEUDONYMS = " The handles of accounts were replaced by keyed pseudonyms before the data were stored."
+
+
 def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
     """Return the methods section. `origin` is the address of the API, or `sandbox`.
 
@@ -74,7 +77,7 @@ def methods_section(data: ReportData, study: StudySpec, origin: str, written: da
     disclosure items for platform data.
     """
     paragraphs = {
-        "Data access": _access(origin),
+        "Data access": _access(origin) + (PSEUDONYMS if study.pseudonymous else ""),
         "Target population": _population(study),
         "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study)))),
         "Yield": _yield(data),

@@ -342,6 +342,14 @@ def test_methods_state_how_counts_of_zero_were_treated(settings: Settings) -> No
     assert "considered complete without a request. " in methods(replace(STUDY, count_lag_days=0))
 
 
+def test_methods_state_that_handles_were_replaced_before_storage(settings: Settings) -> None:
+    publish(settings, garden_rows())
+    data = read_report_data(settings, "garden")
+    for study, is_stated in ((STUDY, False), (replace(STUDY, pseudonymous=True), True)):
+        text = str(methods_section(data, study, "sandbox", NOW).sentences)
+        assert ("replaced by keyed pseudonyms before" in text) is is_stated
+
+
 def test_lists_with_more_rows_than_announced_have_a_reason(settings: Settings) -> None:
     rows = garden_rows()
     rows["coverage"] += [unit("comments", "video", "12", offered=9, kept=9, expected=4, completed_at=at(9))]
