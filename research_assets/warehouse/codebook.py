@@ -196,7 +196,12 @@ def _first_row(db: duckdb.DuckDBPyConnection, query: str, names: Any) -> list[tu
 
 
 def _format_number(value: float) -> str:
-    """Return a number with at most three decimal places."""
+    """Return a number with at most three decimal places.
+
+    Of a fraction only 12 digits, because the engines round the last ones differently.
+    """
+    if isinstance(value, float):
+        value = float(f"{value:.12g}")
     return str(int(value)) if value == int(value) else str(round(value, 3))
 
 
