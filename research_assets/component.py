@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from research_assets.assets.collected import collected_asset
-from research_assets.assets.entities import comments, engagements, follow_lists, users, videos
+from research_assets.assets.entities import comments, engagements, follow_lists, playlists, users, videos
 from research_assets.assets.simulated import simulated_note
 from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
@@ -159,7 +159,11 @@ def study_assets(
     paragraph that marks simulated data.
     """
     content = [entity for entity in (videos(study), comments(study)) if entity is not None]
-    observed = [entity for entity in (users(study), *follow_lists(study), *engagements(study)) if entity is not None]
+    observed = [
+        entity
+        for entity in (users(study), playlists(study), *follow_lists(study), *engagements(study))
+        if entity is not None
+    ]
     return [
         collected_asset(study, "content", content, simulated=simulated),
         *(

@@ -296,37 +296,49 @@ _ALL: tuple[Entity, ...] = (
     _user_videos("pinned_videos", "one video pinned on one account at one observation"),
     _relations("followers", "one follower of one account at one observation"),
     _relations("following", "one account followed by one account at one observation"),
+    Entity(
+        "playlists",
+        "one page of one playlist at one observation",
+        "observation",
+        ("asked_playlist_id", "position"),
+        (
+            Field("playlist_id", "BIGINT", "Id of the playlist", "3.9", since="2024-07-09"),
+            Field("playlist_name", "VARCHAR", "Name of the playlist", "3.9", since="2024-07-09", requested=False),
+            Field(
+                "playlist_item_total",
+                "BIGINT",
+                "Videos in the playlist as counted by the API (videos)",
+                "3.9",
+                since="2024-07-09",
+                unit="videos",
+                requested=False,
+            ),
+            Field(
+                "playlist_last_updated",
+                "BIGINT",
+                "Time of the last change (Unix time); the unit is not documented",
+                "3.9",
+                since="2024-07-09",
+                requested=False,
+            ),
+            Field(
+                "playlist_video_ids",
+                "BIGINT[]",
+                "Ids of the videos on this page",
+                "3.9",
+                since="2024-07-09",
+                requested=False,
+            ),
+        ),
+        (
+            Field("asked_playlist_id", "BIGINT", "Id of the playlist that was requested", "request"),
+            Field("position", "BIGINT", "Position of the page's first video in the playlist, from 0 (rank)", "request"),
+        ),
+    ),
 )
 
 ENTITIES: dict[str, Entity] = {entity.name: entity for entity in _ALL}
 """Entities with an asset, by name."""
-
-PLAYLIST: tuple[Field, ...] = (
-    Field("playlist_id", "BIGINT", "Id of the playlist", "3.9", since="2024-07-09"),
-    Field("playlist_name", "VARCHAR", "Name of the playlist", "3.9", since="2024-07-09", requested=False),
-    Field(
-        "playlist_item_total",
-        "BIGINT",
-        "Videos in the playlist (videos)",
-        "3.9",
-        "2024-07-09",
-        unit="videos",
-        requested=False,
-    ),
-    Field(
-        "playlist_last_updated",
-        "BIGINT",
-        "Time of the last change; unit not documented",
-        "3.9",
-        "2024-07-09",
-        requested=False,
-    ),
-    Field(
-        "playlist_video_ids", "BIGINT[]", "Ids of the videos on this page", "3.9", since="2024-07-09", requested=False
-    ),
-)
-"""Fields of the playlist endpoint, which has a request function but no asset."""
-
 
 COVERAGE: tuple[Field, ...] = (
     Field("entity", "VARCHAR", "Collected entity", "collect"),
@@ -335,14 +347,16 @@ COVERAGE: tuple[Field, ...] = (
         "unit_kind",
         "VARCHAR",
         "Kind of the unit: day, part (of a day whose search was divided by further conditions), video, comment, "
-        "account (for videos: accounts of the query that are searched separately), canary (a previously collected "
-        "video that is searched for each week), or rename (a missing panel account whose videos are searched for)",
+        "account (for videos: accounts of the query that are searched separately), playlist, canary (a "
+        "previously collected video that is searched for each week), or rename (a missing panel account whose videos "
+        "are searched for)",
         "collect",
     ),
     Field(
         "unit",
         "VARCHAR",
-        "Day, conditions of a part, video id, comment id or username; several values are separated by commas",
+        "Day, conditions of a part, id of a video, comment or playlist, or username; several values are separated by "
+        "commas",
         "collect",
     ),
     Field("state", "VARCHAR", "State of the unit after this attempt", "collect"),
@@ -400,8 +414,8 @@ COVERAGE: tuple[Field, ...] = (
 EXPECTED_UNITS: tuple[Field, ...] = (
     Field("entity", "VARCHAR", "Expected entity", "collect"),
     Field("partition", "DATE", "Partition of the asset that the unit belongs to", "collect"),
-    Field("unit_kind", "VARCHAR", "Kind of the unit: day, video or account", "collect"),
-    Field("unit", "VARCHAR", "Day, video id or username", "collect"),
+    Field("unit_kind", "VARCHAR", "Kind of the unit: day, video, account or playlist", "collect"),
+    Field("unit", "VARCHAR", "Day, id of a video or playlist, or username", "collect"),
     Field("due_at", "TIMESTAMPTZ", "Time from which the unit can be collected (UTC)", "collect", unit="UTC"),
     Field("stratum", "VARCHAR", "Stratum of a sampled day; null for other units", "collect"),
     Field("stratum_days", "BIGINT", "Calendar days of the stratum (days)", "collect", unit="days"),

@@ -105,6 +105,25 @@ def users(study: StudySpec) -> CollectedEntity | None:
     )
 
 
+def playlists(study: StudySpec) -> CollectedEntity | None:
+    """Return `<study>/playlists`, or None if the study collects none."""
+    if not study.playlists:
+        return None
+    every_day = dg.AssetDep(asset_key(study, "videos"), partition_mapping=dg.AllPartitionMapping())
+    return CollectedEntity(
+        entity="playlists",
+        summary="Playlists that contain videos of the study, with the ids of all their videos",
+        cost="one request per 100 videos of a playlist, at least one",
+        rerun_note=(
+            "Skips playlists observed in the period. Collects those that were observed least recently first. "
+            "Records a playlist that is not found as missing."
+        ),
+        code_version_inputs={"query": study.query, "playlists": study.playlists},
+        reference="https://developers.tiktok.com/doc/research-api-specs-query-playlist-info",
+        deps=(every_day,),
+    )
+
+
 def follow_lists(study: StudySpec) -> list[CollectedEntity]:
     """Return `<study>/followers` and `<study>/following`; nothing without a panel."""
     if not study.panel:

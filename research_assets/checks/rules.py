@@ -133,6 +133,11 @@ _COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
     "Many such rows mean that ids or times are damaged. " + RECOLLECT_ADVICE,
 )
 
+_WRONG_FOLDER_ADVICE = (
+    "These rows were loaded into a wrong folder. Rebuild the raw tables from the captures with "
+    "`research-assets replay`."
+)
+
 _ROWS_MATCH_PARTITION = {
     "videos": CheckRule(
         "rows_match_partition",
@@ -148,12 +153,17 @@ _ROWS_MATCH_PARTITION = {
         " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
         "The API returned comments of other videos. " + RECOLLECT_ADVICE,
     ),
+    "playlists": CheckRule(
+        "rows_match_partition",
+        "Each row is in the folder of the UTC day on which it was observed.",
+        "select asked_playlist_id, day, observed_at, capture from rows_held where observed_at::date <> day",
+        _WRONG_FOLDER_ADVICE,
+    ),
     "observed": CheckRule(
         "rows_match_partition",
         "Each row is in the folder of the UTC day on which it was observed.",
         "select asked_username, day, observed_at, capture from rows_held where observed_at::date <> day",
-        "These rows were loaded into a wrong folder. Rebuild the raw tables from the captures with "
-        "`research-assets replay`.",
+        _WRONG_FOLDER_ADVICE,
     ),
 }
 
@@ -181,6 +191,7 @@ _VIEWS_DO_NOT_DECREASE = CheckRule(
 _VIDEO_LISTS = ("liked_videos", "reposted_videos", "pinned_videos")
 
 _COUNT_COLUMNS = {
+    "playlists": ("playlist_item_total",),
     "comments": ("like_count", "reply_count"),
     "users": ("follower_count", "following_count", "likes_count", "video_count"),
     **dict.fromkeys(
@@ -196,7 +207,7 @@ def _counts_are_plausible(entity: str) -> CheckRule:
     if "view_count" in counts:
         conditions.append("like_count > view_count")
         description = "No count is negative, and no video has more likes than views."
-    key = "asked_username" if entity == "users" else "id"
+    key = {"users": "asked_username", "playlists": "asked_playlist_id"}.get(entity, "id")
     return CheckRule(
         "counts_are_plausible",
         description,
@@ -221,6 +232,7 @@ _CONDITION_SQL = {
 _MISMATCH_SQL = {
     "comments": "case when video_id <> asked_video_id then 'another video' "
     "when parent_comment_id <> asked_comment_id then 'another comment' end",
+    "playlists": "case when playlist_id <> asked_playlist_id then 'another playlist' end",
     "users": "case when lower(username) <> lower(asked_username) then 'another account' end",
     "pinned_videos": "case when lower(username) <> lower(asked_username) then 'another account' end",
     "followers": "case when lower(username) = lower(asked_username) then 'the account itself' end",
@@ -270,11 +282,12 @@ def _rows_match_request(entity: str, mismatch_sql: str) -> CheckRule:
         "videos": "id, username, region_code, hashtag_names",
         "comments": "id, asked_video_id, video_id, asked_comment_id, parent_comment_id",
         "pinned_videos": "id, asked_username, username",
+        "playlists": "asked_playlist_id, playlist_id",
     }.get(entity, "asked_username, username")
     description = (
         "The region, hashtags, username and sound of each video match the study's query (letter case is ignored)."
         if entity == "videos"
-        else "Each row belongs to the video, comment or account that was requested."
+        else "Each row belongs to the video, comment, account or playlist that was requested."
     )
     return CheckRule(
         "rows_match_request",

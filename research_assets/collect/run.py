@@ -148,9 +148,10 @@ async def _collect_lists(
     settings, study, pool = context.settings, task.study, BY_ENTITY[task.entity].pool
     with lock_partitions(settings.state, study.name, task.entity, task.partitions):
         run = RunState(study.name, task.entity, pool, context, budget=task.budget, pseudonyms=study.pseudonyms)
-        inputs = ListInputs(task, context)
-        if inputs.is_observation:
+        if ENTITIES[task.entity].time_axis == "observation":
+            # Before the inputs are read: the order of the units depends on what past periods observed.
             close_past_periods(task, context)
+        inputs = ListInputs(task, context)
         pauses: list[Paused] = []
 
         async def work(partition: date) -> PartitionResult | Paused:

@@ -108,6 +108,13 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "like_count_sum first_seen_at last_seen_at",
         _T.MUSIC: "music_id",
     },
+    "playlists": {
+        _T.KEEP: "study item_total last_updated n_videos n_videos_held is_complete first_seen_at last_seen_at "
+        "n_observations",
+        _T.PLAYLIST: "playlist_id",
+        _T.TEXT: "playlist_name",
+        _T.DROP: "unknown_fields_json capture",
+    },
     "mentions": {
         _T.KEEP: "study day is_handle is_in_text is_in_field created_at",
         _T.VIDEO: "video_id",

@@ -25,7 +25,7 @@ from research_assets.study.day_sample import DayStratum
 from research_assets.study.spec import StudySpec
 from research_assets.units.partition_status import PartitionStatus
 from research_assets.units.periods import current_period, period_length, should_observe
-from research_assets.units.targets import account_targets, video_targets_by_day
+from research_assets.units.targets import observed_kind, observed_targets, video_targets_by_day
 
 Row = dict[str, Any]
 """An expected unit, in the columns of `fields.EXPECTED_UNITS`."""
@@ -61,7 +61,7 @@ class UnattemptedUnits:
 
 
 _ACCOUNTS = "accounts-"
-"""Begin of the names of files with the accounts of a period."""
+"""Begin of the names of files with the accounts and playlists of a period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def read_unattempted_units(raw: Path, study: StudySpec, now: datetime) -> list[U
     """
     new, outdated = _changed_files(raw, study, now)
     rows = [row for _, _, rows in _with_video_rows(raw, study, new) for row in rows]
-    # A file contains either the units of a day or the accounts of a period.
+    # A file contains either the units of a day or the accounts and playlists of a period.
     is_read = [(file.day, file.name) for file in new] + [(_day_of_file(path), path.stem) for path in outdated]
     columns = {name: [row[name] for row in rows] for name in ("entity", "partition", "unit_kind", "unit", "due_at")}
     with RawTables(raw) as tables:
@@ -104,7 +104,8 @@ def read_unattempted_units(raw: Path, study: StudySpec, now: datetime) -> list[U
             FROM (
                 SELECT entity, "partition", unit_kind, unit, due_at FROM {expected_units} AS stored
                 ANTI JOIN (SELECT unnest($2::DATE[]) AS "partition", unnest($3::BOOLEAN[]) AS of_accounts) AS changed
-                ON stored."partition" = changed."partition" AND (stored.unit_kind = 'account') = changed.of_accounts
+                ON stored."partition" = changed."partition"
+                    AND (stored.unit_kind IN ('account', 'playlist')) = changed.of_accounts
                 UNION ALL
                 SELECT unnest($4::VARCHAR[]), unnest($5::DATE[]), unnest($6::VARCHAR[]), unnest($7::VARCHAR[]),
                     unnest($8::TIMESTAMPTZ[])
@@ -228,10 +229,10 @@ def _account_files(
     entities_by_period: dict[date, list[str]] = {}
     names: dict[str, list[str]] = {}
     for entity in (name for name, entity in ENTITIES.items() if entity.time_axis == "observation"):
-        names[entity] = [target.unit for target in account_targets(raw, study, entity)]
+        names[entity] = [target.unit for target in observed_targets(raw, study, entity)]
         if not names[entity]:
             continue
-        days = collected.days if entity == "users" and study.users.who != "panel" else {}
+        days = collected.days if study.depends_on_videos(entity) else {}
         for period in _periods(study, collected.last_attempts.get(entity, {}), days, now):
             entities_by_period.setdefault(period, []).append(entity)
     digests = {entity: _digest(names[entity]) for entity in names}
@@ -247,10 +248,10 @@ def _account_files(
 
 
 def _account_rows(period: date, names: Mapping[str, Sequence[str]], due_at: datetime) -> Iterator[Row]:
-    """Yield the rows of a period; `names` are the expected accounts by entity."""
+    """Yield the rows of a period; `names` are the expected accounts or playlists by entity."""
     for entity, units in names.items():
         for unit in units:
-            yield _row(entity, period, "account", unit, due_at)
+            yield _row(entity, period, observed_kind(entity), unit, due_at)
 
 
 def _periods(

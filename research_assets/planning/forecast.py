@@ -271,7 +271,7 @@ def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime
     statuses = inputs.partition_status.get((study.name, entity), {})
     by_partition = {period: status.estimate for period, status in statuses.items() if status.open_units}
     remaining = sum_estimates(by_partition.values())
-    depends_on_videos = entity == "users" and study.users.who != "panel"
+    depends_on_videos = study.depends_on_videos(entity)
     if depends_on_videos and not statuses and not inputs.hits_per_day.get(study.name):
         remaining = Estimate(1, "no data yet")
     return EntityForecast(
@@ -282,8 +282,8 @@ def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime
         recurring_per_day=0.0,
         by_partition=by_partition,
         last_due_at=None,
-        # Videos of days that are not collected yet have authors that are unknown now.
+        # Videos of days that are not collected yet have authors and playlists that are unknown now.
         is_lower_bound=depends_on_videos
-        and study.users.who == "authors"
+        and (entity == "playlists" or study.users.who == "authors")
         and bool(_incomplete_days(inputs, study, now)),
     )

@@ -53,7 +53,7 @@ from research_assets.units.periods import (
     period_of,
     should_observe,
 )
-from research_assets.units.targets import Target, account_targets, reply_targets_by_day, video_targets_by_day
+from research_assets.units.targets import Target, observed_targets, reply_targets_by_day, video_targets_by_day
 from research_assets.units.usernames import batch_usernames, batchable_usernames, days_missing_accounts
 
 MaterializedPartitions = Callable[[str, str], Collection[date]]
@@ -72,8 +72,12 @@ def study_entities(study: StudySpec) -> tuple[str, ...]:
         collected.add("users")
     if study.panel:
         collected |= {
-            name for name, entity in ENTITIES.items() if entity.time_axis == "observation" and name != "users"
+            name
+            for name, entity in ENTITIES.items()
+            if entity.time_axis == "observation" and name not in ("users", "playlists")
         }
+    if study.playlists:
+        collected.add("playlists")
     return tuple(name for name in ENTITIES if name in collected)
 
 
@@ -154,7 +158,7 @@ def read_observed_periods(settings: Settings, study: StudySpec, now: datetime) -
             days, _ = read_day_status(raw, study, now)
     found = {}
     for entity in entities:
-        by_videos = entity == "users" and study.users.who != "panel"
+        by_videos = study.depends_on_videos(entity)
         found[entity] = observed_periods(
             study,
             _observed_partitions(settings, study, entity),
@@ -355,7 +359,7 @@ class ListStatusReader:
         It is empty while no account is known, and once the study has ended.
         """
         study, period = self._study, current_period(self._study, self._now)
-        depends_on_videos = entity == "users" and study.users.who != "panel"
+        depends_on_videos = study.depends_on_videos(entity)
         if depends_on_videos and not any(day.last_complete_at for day in days.values()):
             return {}
         last_observed_at = read_last_observed(self._raw, study, entity, before=period)
@@ -377,7 +381,7 @@ class ListStatusReader:
                 [entity, self._now, self._now + MAX_BACKOFF + MAX_CLOCK_SKEW],
             )
         }
-        targets, mean_pages = account_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
+        targets, mean_pages = observed_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
         return {period: self._status(entity, targets, units, mean_pages, unavailable)}
 
     def _status(

@@ -5,6 +5,7 @@ records keep every byte, unless they mention a withdrawn account or item. What g
 
 - videos and lists of videos: a withdrawn video, and every video of a withdrawn account;
 - comments: a withdrawn comment with its replies, and the comments of a withdrawn video;
+- playlists: withdrawn videos from its list, and the playlist if all videos on the page are withdrawn;
 - profiles, followers, following: those of a withdrawn account, in both directions;
 - of an account whose profile is withdrawn (see withdrawals.py): the same, and its lists of likes, reposts and pins, but
   nothing else: neither its videos nor mentions;
@@ -121,6 +122,10 @@ class Cleaner:
             return True
         if entity in _RELATIONS and self.withdrawn.has_profile(record.get("username")):
             return True
+        if entity == "playlists":
+            # The API names no owner. A playlist is of one creator, so its name may identify the one who withdrew.
+            videos = record.get("playlist_video_ids")
+            return isinstance(videos, list) and bool(videos) and all(map(self.is_id, videos))
         if entity == "comments":
             return any(self.is_id(record.get(name)) for name in ("id", "video_id", "parent_comment_id"))
         return any(self.is_id(record.get(name)) for name in ("id", "video_id"))
@@ -137,7 +142,10 @@ class Cleaner:
             entries = [
                 self.value(one)
                 for one in value
-                if not (name == "video_mention_list" and isinstance(one, str) and self.withdrawn.has_account(one))
+                if not (
+                    (name == "video_mention_list" and isinstance(one, str) and self.withdrawn.has_account(one))
+                    or (name == "playlist_video_ids" and self.is_id(one))
+                )
             ]
             unchanged = len(entries) == len(value) and all(map(lambda a, b: a is b, entries, value))
             return value if unchanged else entries

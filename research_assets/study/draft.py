@@ -128,6 +128,7 @@ def render_yaml(draft: StudyDraft) -> str:
         "# verify_by: lookup  # how stored videos are verified: batch (default), or lookup: 1 request per 100 videos",
         "# owners: [team:garden]  # who is responsible, shown in Dagster: e-mail addresses, or team:name",
         "# quota_weight: 2  # weight of this study if the quota does not suffice for all studies",
+        "# playlists: true  # also the playlists of the videos, one request or more each; by default none",
         "# fields: {users: [follower_count, video_count]}  # fewer fields of an entity; by default all",
         "# pseudonymous: true  # no handle is stored; needs a key, and users: panel or none (docs/studies.md)",
     ]

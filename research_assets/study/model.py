@@ -163,8 +163,13 @@ class StudyFile(StrictModel):
     query: Annotated[Any, WithJsonSchema(query_schema())] = Field(description="Groups and, or, not of conditions")
     comments: CommentsConfig = CommentsConfig()
     users: UsersConfig = UsersConfig()
+    playlists: bool = Field(
+        False, description="Observe the playlists of the collected videos: one request or more per playlist and period"
+    )
     panel: PanelConfig = PanelConfig()
-    observe: Literal["weekly", "daily"] = Field("weekly", description="Period of profiles and of the panel's lists")
+    observe: Literal["weekly", "daily"] = Field(
+        "weekly", description="Period of profiles, playlists and the panel's lists"
+    )
     observe_until: UtcDay | None = Field(
         None,
         description="Last UTC day on which accounts are observed; by default until the study ends",
@@ -212,6 +217,8 @@ def required_fields(study: StudyFile, entity: str) -> dict[str, str]:
             required["username"] = "it determines whose profiles are collected"
         elif _names_several_accounts(study.query):
             required["username"] = "it determines which accounts of the query canary checks can search for"
+        if study.playlists:
+            required["playlist_id"] = "it determines which playlists are collected"
         return required
     if entity == "comments":
         required = {"id": "it identifies a comment", "create_time": "it is the time of the comment"}
@@ -440,6 +447,7 @@ def to_spec(
             replies=study.comments.replies,
         ),
         users=UserRule(who=study.users.who, n=study.users.n or 0),
+        playlists=study.playlists,
         panel=panel,
         observe=study.observe,
         observe_until=study.observe_until,

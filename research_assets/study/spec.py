@@ -81,6 +81,7 @@ class StudySpec:
     count_lag_days: int = 10
     comments: CommentRule = CommentRule()
     users: UserRule = UserRule()
+    playlists: bool = False
     panel: tuple[str, ...] = ()
     observe: Literal["weekly", "daily"] = "weekly"
     observe_until: date | None = None
@@ -94,6 +95,10 @@ class StudySpec:
     all_left_out: bool = False
     pseudonymous: bool = False
     pseudonyms: Pseudonyms | None = field(default=None, repr=False, compare=False)
+
+    def depends_on_videos(self, entity: str) -> bool:
+        """Return whether the units of an observed entity follow from the collected videos, not from the panel."""
+        return entity == "playlists" or (entity == "users" and self.users.who in ("authors", "top"))
 
     @property
     def heading(self) -> str:

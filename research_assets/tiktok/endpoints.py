@@ -56,7 +56,7 @@ _ALL = (
     ),
     _endpoint("followers", "user/followers", "3.7", "user_followers", entity="followers", pool="follow"),
     _endpoint("following", "user/following", "3.8", "user_following", entity="following", pool="follow"),
-    _endpoint("playlist_info", "playlist/info", "3.9", flat=True),
+    _endpoint("playlist_info", "playlist/info", "3.9", entity="playlists", flat=True),
     _endpoint("validation_create", "validation_task/create", "3.11"),
     _endpoint("validation_status", "validation_task_status/get", "3.11"),
     _endpoint("validation_download", "validation_task/download", "3.11"),

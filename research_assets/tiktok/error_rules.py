@@ -18,6 +18,7 @@ from research_assets.tiktok.errors import (
     DailyQuotaExceeded,
     EndpointNotFound,
     InvalidRequest,
+    PlaylistNotFound,
     RateLimited,
     ScopeMissing,
     ScopeNotAuthorized,
@@ -74,6 +75,8 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(CursorRejected, message_pattern=r"invalid count or cursor"),
     # A video query may contain several usernames, so there the same message does not apply to the whole window.
     ErrorRule(UserNotFound, message_pattern=r"cannot find the user", endpoints=USER_ENDPOINTS),
+    # The message for an unknown playlist is not documented; the id is the only item of such a request.
+    ErrorRule(PlaylistNotFound, message_pattern=r"cannot find|not found|not exist", endpoints={"playlist_info"}),
     ErrorRule(
         AccessDenied,
         message_pattern=r"cannot return this user.s information|information cannot be returned"

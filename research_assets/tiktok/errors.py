@@ -153,6 +153,13 @@ class UserNotFound(UnitError):
     advice = "The account is recorded as missing. Other units are not affected."
 
 
+class PlaylistNotFound(UnitError):
+    """The API has no playlist with this id: deleted, or without a public video (reference §3.9)."""
+
+    state = "missing"
+    advice = "The playlist is recorded as missing. Other units are not affected."
+
+
 class AccessDenied(UnitError):
     """The API may not return the unit: private account, closed comments, private likes, or no reason given."""
 

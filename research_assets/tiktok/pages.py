@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from research_assets.fields import ENTITIES, PLAYLIST, Entity, Field
+from research_assets.fields import ENTITIES, Entity, Field
 from research_assets.tiktok.endpoints import ENDPOINTS
 from research_assets.tiktok.envelope import PAGING, Envelope, require_success
 from research_assets.tiktok.errors import LABEL_CHARACTERS
@@ -22,6 +22,7 @@ Row = dict[str, Any]
 
 NOT_AN_OBJECT = "not an object"
 NO_PROFILE_FIELD = "none of the fields of a profile"
+NO_PLAYLIST_FIELD = "none of the fields of a playlist"
 
 
 class Rejection(NamedTuple):
@@ -116,7 +117,9 @@ def _rejection_reason(item: object, entity: Entity | None) -> str | None:
         return None
     key = entity.key[-1]
     if any(key == field.name for field in entity.context):
-        return None if any(item.get(name) is not None for name in entity.known) else NO_PROFILE_FIELD
+        if any(item.get(name) is not None for name in entity.known):
+            return None
+        return NO_PLAYLIST_FIELD if entity.name == "playlists" else NO_PROFILE_FIELD
     field = entity.field(key)
     value = next((item[name] for name in (field.name, *field.aliases) if item.get(name) is not None), None)
     if parse_id(value) is not None if field.type == "BIGINT" else _is_name(value):
@@ -158,7 +161,7 @@ def _known_keys(fields: Iterable[Field]) -> _KnownKeys:
     return names, tuple((name, frozenset(keys)) for name, keys in members.items())
 
 
-_KNOWN_KEYS: dict[str, _KnownKeys] = {"playlist_info": _known_keys(PLAYLIST)} | {
+_KNOWN_KEYS: dict[str, _KnownKeys] = {
     endpoint.name: _known_keys(ENTITIES[endpoint.entity].fields) for endpoint in ENDPOINTS.values() if endpoint.entity
 }
 

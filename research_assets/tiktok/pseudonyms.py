@@ -65,11 +65,12 @@ TREATMENTS: Mapping[str, Treatment] = {
     for treatment, names in {
         _T.KEEP: "id create_time region_code share_count view_count like_count comment_count music_id effect_ids "
         "playlist_id is_stem_verified favorites_count video_duration video_id reply_count parent_comment_id "
-        "is_verified follower_count following_count likes_count video_count",
+        "is_verified follower_count following_count likes_count video_count playlist_item_total playlist_last_updated "
+        "playlist_video_ids",
         _T.HANDLE: "username",
         _T.HANDLES: "video_mention_list",
         _T.TEXT: "video_description voice_to_text text hashtag_names hashtag_info_list sticker_info_list "
-        "effect_info_list video_label video_tag",
+        "effect_info_list video_label video_tag playlist_name",
         _T.DROP: "display_name bio_description bio_url avatar_url",
     }.items()
     for name in names.split()

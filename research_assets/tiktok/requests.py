@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, get_args
 
-from research_assets.fields import ENTITIES, PLAYLIST
+from research_assets.fields import ENTITIES
 from research_assets.tiktok.endpoints import BY_ENTITY, ENDPOINTS, Endpoint
 from research_assets.tiktok.ids import require_id
 
@@ -140,7 +140,7 @@ def user_list(
 def playlist_info(playlist_id: int, *, cursor: int | None = None, max_count: int = MAX_COUNT) -> Request:
     """Request a playlist with a page of its video ids (reference §3.9). Raises ValueError with the argument's name."""
     body = {"playlist_id": require_id("playlist_id", playlist_id), **_page(max_count, cursor)}
-    return Request(ENDPOINTS["playlist_info"], body, tuple(field.name for field in PLAYLIST if field.requested))
+    return Request(ENDPOINTS["playlist_info"], body, _fields("playlists", None))
 
 
 def _page(max_count: int, cursor: int | None) -> dict[str, int]:

@@ -20,7 +20,7 @@ UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused",
 Selection = Literal["all", "sample", "top"]
 """How units are selected: all of them, a random sample, or those with the highest counts."""
 
-UnitKind = Literal["day", "part", "video", "comment", "account", "canary", "rename"]
+UnitKind = Literal["day", "part", "video", "comment", "account", "playlist", "canary", "rename"]
 
 USERNAME_SEPARATOR = ","
 """Separator of the accounts of one request: together they are one unit."""

@@ -117,7 +117,7 @@ def estimate_list(
         if entity == "comments":
             rows = min(expected, ceiling) if ceiling else expected
         else:
-            rows = min(expected, MAX_FOLLOW_ROWS)
+            rows = expected if entity == "playlists" else min(expected, MAX_FOLLOW_ROWS)
         return Estimate(max(1, math.ceil(rows / page_size)), "known counts")
     if observed_pages:
         return Estimate(max(1.0, observed_pages), "observed pages")
@@ -186,7 +186,7 @@ def mean_requests_per_list(raw: Path | RawTables, entity: str) -> float | None:
 
 
 def max_requests_per_period(raw: Path | RawTables) -> dict[tuple[str, str], float]:
-    """Return the requests of the costliest period of each entity of accounts so far, by study and entity."""
+    """Return the requests of the costliest period of each observed entity so far, by study and entity."""
     rows = query_raw(
         raw,
         "coverage",
@@ -194,7 +194,7 @@ def max_requests_per_period(raw: Path | RawTables) -> dict[tuple[str, str], floa
         """
         SELECT study, entity, max(cost) FROM (
             SELECT study, entity, partition, sum(requests) AS cost
-            FROM {table} WHERE unit_kind = 'account' GROUP BY study, entity, partition
+            FROM {table} WHERE unit_kind IN ('account', 'playlist') GROUP BY study, entity, partition
         ) GROUP BY study, entity
         """,
     )

@@ -7,7 +7,7 @@ windows.py).
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from typing import Any
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.storage.withdrawals import withdrawn_beside
 from research_assets.study.spec import CommentRule, StudySpec
-from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
+from research_assets.tiktok.requests import Request, comment_list, playlist_info, user_info, user_list
 from research_assets.units.coverage import Selection, UnitKind
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One unit to collect: a video's comments, a comment's replies, an account's profile or list.
+    """One unit to collect: a video's comments, a comment's replies, an account's profile or list, a playlist.
 
     `expected` is the number of rows according to a field of another entity. `is_confirmed` is false for a comment count
     of zero that may be older than the first comment. `inclusion_probability` is the probability of the unit to be in
@@ -48,6 +48,8 @@ class Target:
             return comment_list(video_id=int(self.unit), fields=fields, max_count=page_size, cursor=cursor)
         if self.kind == "comment":
             return comment_list(comment_id=int(self.unit), fields=fields, max_count=page_size, cursor=cursor)
+        if self.kind == "playlist":
+            return playlist_info(int(self.unit), max_count=page_size, cursor=cursor)
         if self.entity == "users":
             return user_info(self.unit, fields=fields)
         return user_list(self.entity, self.unit, fields=fields, max_count=page_size, cursor=cursor)  # type: ignore[arg-type]
@@ -158,6 +160,54 @@ def reply_target(video: int, comment: int, replies: int, of: Target | None = Non
         selection_rank=of.selection_rank,
         selected_at=of.selected_at,
     )
+
+
+def observed_kind(entity: str) -> UnitKind:
+    """Return the kind of the units of an entity that is observed in periods."""
+    return "playlist" if entity == "playlists" else "account"
+
+
+def observed_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:
+    """Return the units that a study observes in a period: its playlists, or its accounts."""
+    return playlist_targets(raw, study) if entity == "playlists" else account_targets(raw, study, entity)
+
+
+def playlist_targets(raw: Path | RawTables, study: StudySpec) -> list[Target]:
+    """Return the playlists of a study's videos: the least recently observed first, those never observed before all.
+
+    The expected rows are the number of videos that the API counted at the last observation by any study.
+    """
+    if not study.playlists:
+        return []
+    ids = query_raw(
+        raw,
+        "videos",
+        f"study={study.name}/day=*",
+        "SELECT DISTINCT playlist_id FROM {table} WHERE playlist_id > 0 ORDER BY playlist_id",
+    )
+    last_observed_at = dict(
+        query_raw(
+            raw,
+            "coverage",
+            "study=*/day=*",
+            "SELECT unit, max(last_at) FROM {table} WHERE entity = 'playlists' AND requests > 0 GROUP BY unit",
+        )
+    )
+    expected = dict(
+        query_raw(
+            raw,
+            "playlists",
+            "study=*/day=*",
+            "SELECT asked_playlist_id, max_by(playlist_item_total, observed_at) FROM {table} "
+            "WHERE playlist_item_total >= 0 GROUP BY 1",
+        )
+    )
+    targets = [
+        Target("playlists", "playlist", str(one), {"asked_playlist_id": one}, expected=expected.get(one))
+        for (one,) in ids
+    ]
+    never = datetime.min.replace(tzinfo=UTC)
+    return sorted(targets, key=lambda target: last_observed_at.get(target.unit) or never)
 
 
 def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:

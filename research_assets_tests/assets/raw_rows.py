@@ -15,7 +15,7 @@ from research_assets.study.spec import StudySpec, UserRule
 from research_assets.units.coverage import NO_VIDEO_FOUND
 from research_assets_tests.assets.harness import STUDY
 
-FULL_STUDY = replace(STUDY, users=UserRule("authors"), panel=("beet",))
+FULL_STUDY = replace(STUDY, users=UserRule("authors"), playlists=True, panel=("beet",))
 DAY = date(2026, 2, 3)
 NOON = 1_770_120_000  # 2026-02-03T12:00:00Z
 OBSERVED_AT = datetime(2026, 2, 6, 9, tzinfo=UTC)

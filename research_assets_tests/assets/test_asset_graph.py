@@ -33,9 +33,9 @@ def keys(partitions: dg.PartitionsDefinition[str] | None, now: str) -> list[str]
     return list(partitions.get_partition_keys(current_time=datetime.fromisoformat(now).replace(tzinfo=UTC)))
 
 
-def test_demo_study_has_all_eight_entities() -> None:
+def test_study_has_all_nine_entities() -> None:
     [declared] = read_study_file(DEMO)
-    assets = specs(declared.spec)
+    assets = specs(replace(declared.spec, playlists=True))
     assert set(assets) == set(ENTITIES)
     for entity, spec in assets.items():
         assert spec.key == dg.AssetKey(["gardening", entity])
@@ -56,6 +56,7 @@ def test_demo_study_has_all_eight_entities() -> None:
     assert {entity: names for entity, names in parents.items() if names} == {
         "comments": ["videos"],
         "users": ["videos"],
+        "playlists": ["videos"],
     }
 
 
@@ -68,7 +69,10 @@ def test_only_videos_of_an_open_ended_study_can_become_stale() -> None:
 def test_study_has_no_asset_for_entities_that_it_does_not_collect() -> None:
     study = replace(STUDY, comments=CommentRule("none"), users=UserRule("none"))
     assert set(specs(study)) == {"videos"}
-    assert set(specs(replace(study, users=UserRule("panel"), panel=("a",)))) == set(ENTITIES) - {"comments"}
+    assert set(specs(replace(study, users=UserRule("panel"), panel=("a",)))) == set(ENTITIES) - {
+        "comments",
+        "playlists",
+    }
 
 
 def test_profiles_of_the_panel_do_not_depend_on_videos() -> None:

@@ -41,6 +41,7 @@ def test_checks_pass_without_data(tmp_path: Path, entity: str) -> None:
 
 
 USER = {"asked_username": "ute", "follower_count": 1, "following_count": 1, "likes_count": 1, "video_count": 1}
+PLAYLIST = {"asked_playlist_id": 7, "playlist_id": 7, "position": 0, "playlist_item_total": 2}
 VALID_ROWS: dict[str, list[Row]] = {
     "videos": [video(1), video(2, region_code="de", music_id=None)],
     "comments": [comment(1), comment(2, asked_comment_id=9, parent_comment_id=9)],
@@ -50,6 +51,7 @@ VALID_ROWS: dict[str, list[Row]] = {
     "pinned_videos": [video(1) | {"asked_username": "UTE"}],
     "followers": [{"asked_username": "beet", "username": name} for name in ("a", "b")],
     "following": [{"asked_username": "beet", "username": "a"}],
+    "playlists": [PLAYLIST, PLAYLIST | {"position": 100}, PLAYLIST | {"asked_playlist_id": 8, "playlist_id": None}],
 }
 
 
@@ -81,6 +83,10 @@ INVALID_ROWS: list[Case] = [
     ("reposted_videos", "ids_match_timestamps", [video(1, id=make_id(100), asked_username="beet")], 1),
     ("pinned_videos", "rows_match_request", [video(1, asked_username="beet")], 1),
     ("followers", "rows_match_request", [{"asked_username": "beet", "username": "Beet"}], 1),
+    ("playlists", "counts_are_plausible", [PLAYLIST | {"playlist_item_total": -1}], 1),
+    ("playlists", "rows_match_request", [PLAYLIST | {"playlist_id": 8}], 1),
+    ("playlists", "rows_match_partition", [PLAYLIST | {"observed_at": OBSERVED_AT + timedelta(days=1)}], 1),
+    ("playlists", "no_duplicate_rows", [PLAYLIST, PLAYLIST], 1),
     ("following", "no_duplicate_rows", [{"asked_username": "beet", "username": "a"}] * 3, 1),
 ]
 

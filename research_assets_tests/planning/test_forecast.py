@@ -136,6 +136,8 @@ def test_estimate_of_a_list_uses_counts_then_pages_then_defaults() -> None:
     assert estimate_list("comments", 250, None, ceiling=100).requests == 1
     assert estimate_list("followers", 80_000, None).requests == 50
     assert estimate_list("liked_videos", None, 4.5) == Estimate(4.5, "observed pages")
+    assert estimate_list("playlists", 6_001, None) == Estimate(61, "known counts")
+    assert estimate_list("playlists", None, None) == Estimate(1, "no data yet")
     assert estimate_list("liked_videos", None, None).basis == "no data yet"
     assert estimate_list("pinned_videos", None, None) == Estimate(1, "one request each")
     assert estimate_search([], {}).requests == 0

@@ -98,6 +98,7 @@ def test_study_collects_the_entities_of_its_rules() -> None:
         "reposted_videos",
         "pinned_videos",
     }
+    assert study_entities(replace(SHORT, playlists=True)) == ("videos", "comments", "playlists")
 
 
 @pytest.mark.parametrize(("age", "picks"), [(0, ()), (3, (0,)), (4, (0, 1)), (30, (0, 14, 27))])

@@ -107,6 +107,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "pinned_videos": make_video(),
     "followers": {"username": "moos", "display_name": "Moos & mehr"},
     "following": {"username": "moos", "display_name": "Moos & mehr"},
+    "playlists": {"playlist_id": ID, "playlist_name": "Best of", "playlist_video_ids": [ID, 2**62], "cursor": 2},
 }
 
 
@@ -114,8 +115,9 @@ RECORDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_writer_writes_every_entity_to_its_table(tmp_path: Path, entity: str, lenient: bool) -> None:
     context = {"asked_username": "beet", "asked_video_id": ID, "asked_comment_id": None, "position": 100}
+    context["asked_playlist_id"] = ID
     record = RECORDS[entity] | ({"display_name": "x\0"} if lenient else {})
-    rows: Any = [record] if entity == "users" else [record, record | {"username": "other", "id": 1}]
+    rows: Any = [record] if entity in ("users", "playlists") else [record, record | {"username": "other", "id": 1}]
     header = {"context": context, "partition": "2026-02-02", "rows": len(rows)}
     written = write_capture(
         tmp_path / "raw", make_capture(tmp_path, entity, [(make_answer(entity, rows), header)], last=date(2026, 2, 3))

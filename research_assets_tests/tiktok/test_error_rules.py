@@ -13,6 +13,7 @@ from research_assets.tiktok.errors import (
     EndpointNotFound,
     FatalError,
     InvalidRequest,
+    PlaylistNotFound,
     RateLimited,
     RetryableError,
     ScopeMissing,
@@ -74,6 +75,9 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
     (ServerError, DATA, 500, "", ""),
     # A message about one account in a search does not apply to the whole window.
     (InvalidRequest, ("video_query",), 400, "invalid_params", NOT_FOUND),
+    (PlaylistNotFound, ("playlist_info",), 400, "invalid_params", "`playlist_id: 7` is invalid: cannot find it"),
+    (PlaylistNotFound, ("playlist_info",), 400, "invalid_params", "The playlist does not exist"),
+    (InvalidRequest, ("playlist_info",), 400, "invalid_params", "Invalid count"),
     # A username may contain the text of a message.
     (UserNotFound, USER, 400, "invalid_params", "`username: is private` is invalid: cannot find the user"),
     # statuses without a usable body
@@ -127,7 +131,7 @@ def test_response_has_the_error_type_of_the_reference(
         (RetryableError, {RateLimited, ServerError, SearchIdRejected, CursorRejected, Unreachable}),
         (TokenRefreshRequired, {TokenRejected}),
         (DailyQuotaExceeded, set()),
-        (UnitError, {UserNotFound, AccessDenied, InvalidRequest}),
+        (UnitError, {UserNotFound, PlaylistNotFound, AccessDenied, InvalidRequest}),
         (FatalError, {BadCredentials, ScopeNotAuthorized, ScopeMissing, EndpointNotFound}),
     ],
 )

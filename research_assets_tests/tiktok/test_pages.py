@@ -12,7 +12,7 @@ from research_assets.fields import ENTITIES
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, InvalidRequest, ServerError, UserNotFound
 from research_assets.tiktok.jsonline import MAX_DEPTH, NOT_JSON, REPEATED_KEY, TOO_DEEP
-from research_assets.tiktok.pages import NO_PROFILE_FIELD, NOT_AN_OBJECT, ResponsePage, decode_page
+from research_assets.tiktok.pages import NO_PLAYLIST_FIELD, NO_PROFILE_FIELD, NOT_AN_OBJECT, ResponsePage, decode_page
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 from research_assets_tests.tiktok.scripted_api import (
@@ -90,6 +90,8 @@ def test_playlist_is_one_row_without_its_paging_keys() -> None:
     page = decode(PLAYLIST, {"playlist_id": 1, "playlist_video_ids": [2**62], "cursor": 1, "has_more": True})
     assert (page.rows, page.cursor) == ([{"playlist_id": 1, "playlist_video_ids": [2**62]}], 1)
     assert not page.unknown
+    page = decode(PLAYLIST, {"something": 1, "cursor": 1})
+    assert (page.rows, page.rejected) == ([], ((0, None, NO_PLAYLIST_FIELD, None),))
 
 
 @pytest.mark.parametrize(

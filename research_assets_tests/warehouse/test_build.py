@@ -20,7 +20,7 @@ MARTS = {
     *("videos", "video_observations", "comments", "users", "user_observations", "follows", "engagements", "hashtags"),
     *("hashtag_pairs", "creators", "study_days", "coverage", "rejected_rows", "quota_usage", "api_changes", "codebook"),
     *("verification", "withdrawals", "observation_rounds", "population", "repeatability"),
-    *("sounds", "mentions", "video_renames", "renames"),
+    *("sounds", "playlists", "mentions", "video_renames", "renames"),
 }
 
 READER_SCRIPT = """

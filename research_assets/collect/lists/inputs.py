@@ -28,7 +28,7 @@ from research_assets.units.coverage import (
     read_failed_units,
     read_unit_status,
 )
-from research_assets.units.targets import Target, account_targets, video_targets
+from research_assets.units.targets import Target, observed_targets, video_targets
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ListInputs:
             for record in read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
             if record.attempt.unit_kind == "day"
         }
-        self._accounts = account_targets(settings.raw, task.study, task.entity) if self.is_observation else []
+        self._accounts = observed_targets(settings.raw, task.study, task.entity) if self.is_observation else []
         self._failed_units = (
             read_failed_units(settings.raw, task.entity, captures=settings.captures) if self.is_observation else {}
         )
@@ -54,15 +54,16 @@ class ListInputs:
     def blocked_reason(self, partition: date) -> str | None:
         """Return why a partition cannot be collected yet; None if it can.
 
-        Comments need the complete videos of the day, and profiles of authors need one complete day of videos.
+        Comments need the complete videos of the day; profiles of authors and playlists need one complete day of videos.
         """
         study = self._task.study
         state = self._days[partition].state if partition in self._days else "not_asked"
         if self._task.entity == "comments" and state != "complete":
             return f"The day's videos are {state}. Its comments are collected once they are complete."
-        by_videos = self._task.entity == "users" and study.users.who in ("authors", "top")
+        by_videos = study.depends_on_videos(self._task.entity)
         if by_videos and not any(day.state == "complete" for day in self._days.values()):
-            return "No day of videos is complete yet. Authors are collected once one is."
+            units = "Playlists" if self._task.entity == "playlists" else "Authors"
+            return f"No day of videos is complete yet. {units} are collected once one is."
         return None
 
     def targets(self, partition: date) -> list[Target]:

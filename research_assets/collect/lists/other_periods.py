@@ -14,7 +14,7 @@ from research_assets.settings import Settings
 from research_assets.storage.raw_reader import query_raw
 from research_assets.units.coverage import SETTLED, Attempt, count_states, read_unit_status, worst_state
 from research_assets.units.periods import current_period
-from research_assets.units.targets import account_targets
+from research_assets.units.targets import observed_targets
 
 
 class PeriodNotCurrent(ValueError):
@@ -59,7 +59,8 @@ def _stored_result(task: CollectionTask, period: date, current: date, settings: 
     n_missing = len(_expected_accounts(task, period, settings) - attempts.keys())
     states = [attempt.state for attempt in attempts.values()] + ["not_asked"] * n_missing
     n_open = sum(state not in SETTLED for state in states)
-    reason = f"The period is over: {n_open} of {len(states)} accounts were not collected and no longer can be."
+    units = "playlists" if task.entity == "playlists" else "accounts"
+    reason = f"The period is over: {n_open} of {len(states)} {units} were not collected and no longer can be."
     return _with_counts(
         PartitionResult(
             period,
@@ -92,5 +93,5 @@ def _expected_accounts(task: CollectionTask, period: date, settings: Settings) -
         [task.entity],
     )
     return {unit for (unit,) in recorded} or {
-        target.unit for target in account_targets(settings.raw, task.study, task.entity)
+        target.unit for target in observed_targets(settings.raw, task.study, task.entity)
     }

@@ -29,8 +29,8 @@ from research_assets.units.targets import Target
 TIME_CURSORS = frozenset({"followers", "following"})
 """Lists whose cursor is a time in seconds (reference 3.7), which several relations may share."""
 
-OFFSET_CURSORS = frozenset({"comments", "reposted_videos"})
-"""Lists whose cursor is a position in the list (reference 3.2, 3.6)."""
+OFFSET_CURSORS = frozenset({"comments", "reposted_videos", "playlists"})
+"""Lists whose cursor is a position in the list (reference 3.2, 3.6, 3.9)."""
 
 SINGLE_PAGE_ENTITIES = frozenset({"users", "pinned_videos"})
 """Entities that the API returns in one page (reference 3.3, 3.5), even if `has_more` is true."""
@@ -47,14 +47,15 @@ REFUSAL_BACKOFF_OFFSET = 4
 class ListProgress:
     """Position and counts of a unit's list, rebuilt from the journal's events of the unit.
 
-    `seen` are the keys of the rows so far, `rejected` the elements and values that cannot be used, by reason, and
-    `reply_counts` the replies by comment id.
+    `expected` is the number of rows that the list itself states. `seen` are the keys of the rows so far, `rejected` the
+    elements and values that cannot be used, by reason, and `reply_counts` the replies by comment id.
     """
 
     pages: int = 0
     requests: int = 0
     asked: int = 0
     offered: int = 0
+    expected: int | None = None
     cursor: int | None = None
     has_more: bool = True
     n_pages_without_news: int = 0
@@ -78,6 +79,7 @@ class ListProgress:
         self.pages += 1
         self.asked += event["asked"]
         self.offered += event["offered"]
+        self.expected = event.get("expected", self.expected)
         self.cursor, self.has_more = event["cursor"], event["has_more"]
         self.gap_reason = self.gap_reason or event["gap_reason"]
         n_seen = len(self.seen)
@@ -108,7 +110,7 @@ class ListProgress:
             offered=self.offered,
             kept=len(self.seen),
             requests=float(self.requests),
-            expected=target.expected,
+            expected=target.expected if self.expected is None else self.expected,
             inclusion_probability=target.inclusion_probability,
             selection=target.selection,
             selection_rank=target.selection_rank,
@@ -210,9 +212,10 @@ def _final_state(progress: ListProgress, target: Target, reason: str | None) -> 
         return "suspicious", progress.gap_reason
     if target.entity == "users" and not progress.seen:
         return "suspicious", "The response contains no profile."
-    n_missing = (target.expected or 0) - len(progress.seen)
+    expected = target.expected if progress.expected is None else progress.expected
+    n_missing = (expected or 0) - len(progress.seen)
     if target.entity != "users" and n_missing > 0 and not reason:
-        return "complete", f"{n_missing} of {target.expected} were not returned."
+        return "complete", f"{n_missing} of {expected} were not returned."
     return "complete", reason
 
 
@@ -231,6 +234,8 @@ def _page_facts(
     cursor, has_more, gap_reason = _next_cursor(
         page, target, progress, has_news=any(key not in progress.seen for key in keys)
     )
+    if target.entity == "playlists" and not page.rows and not page.offered:
+        gap_reason = "The response contains no playlist."
     reply_counts = {}
     if target.kind == "video":
         counts = ((parse_id(row.get("id")), row.get("reply_count")) for row in page.rows)
@@ -247,15 +252,35 @@ def _page_facts(
         "has_more": has_more,
         "search_id": None,
         "asked": 1 if target.entity == "users" else size,
-        "offered": page.offered,
+        "offered": _offered(page, target),
         "gap_reason": gap_reason or (NO_USABLE_ROW if page.offered and not page.rows else None),
         "seen": keys,
         "reply_counts": reply_counts,
+        **_stated_total(page, target),
     }
 
 
+def _offered(page: ResponsePage, target: Target) -> int:
+    """Return the number of elements on a page: the videos of a playlist, whose page is one record."""
+    return len(_playlist_videos(page)) if target.entity == "playlists" else page.offered
+
+
+def _stated_total(page: ResponsePage, target: Target) -> dict[str, int]:
+    """Return the number of videos of a playlist that the page states, if it does, as the fact `expected`."""
+    totals = [row.get("playlist_item_total") for row in page.rows] if target.entity == "playlists" else []
+    known = [total for total in totals if type(total) is int and 0 <= total < 2**63]
+    return {"expected": known[0]} if known else {}
+
+
+def _playlist_videos(page: ResponsePage) -> list[Any]:
+    found = [row.get("playlist_video_ids") for row in page.rows]
+    return [video for videos in found if isinstance(videos, list) for video in videos]
+
+
 def _keys(page: ResponsePage, target: Target) -> list[int | str]:
-    """Return the key of each row within its list: the key of the entity without the requested account."""
+    """Return the key of each row within its list: the key of the entity without the requested unit."""
+    if target.entity == "playlists":
+        return [video for one in _playlist_videos(page) if (video := parse_id(one)) is not None]
     name = ENTITIES[target.entity].key[-1]
     if name in target.context:
         return [target.unit] if page.rows else []
@@ -287,7 +312,7 @@ def _next_cursor(
             return before, True, None
         reason = f"More relations share the time {before} than fit on one page; the list resumes one second before it."
         return max(0, before - 1), True, reason
-    if target.entity in OFFSET_CURSORS and page.offered:
+    if target.entity in OFFSET_CURSORS and (offered := _offered(page, target)):
         # The cursor is the position of the next row, so the rows of this page give it.
-        return (before or 0) + page.offered, True, None
+        return (before or 0) + offered, True, None
     return after, False, "The response has has_more true but no cursor."

@@ -40,7 +40,7 @@ from research_assets.units.coverage import (
     worst_state,
 )
 from research_assets.units.periods import is_backfill
-from research_assets.units.targets import Target, reply_target, reply_targets
+from research_assets.units.targets import Target, observed_kind, reply_target, reply_targets
 
 
 class ListPartitionRun:
@@ -267,7 +267,11 @@ def close_past_periods(task: CollectionTask, context: CollectorContext) -> None:
             progress_by_unit: dict[str, ListProgress] = {}
             attempts: dict[str, Attempt] = {}
             replay_journal(journal, progress_by_unit, attempts)
-            targets = [Target(task.entity, "account", unit) for unit in progress_by_unit if unit not in attempts]
+            targets = [
+                Target(task.entity, observed_kind(task.entity), unit)
+                for unit in progress_by_unit
+                if unit not in attempts
+            ]
             reason = "The period ended before the list was complete."
             publish_capture(
                 settings.raw,
