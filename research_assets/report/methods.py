@@ -67,8 +67,10 @@ _MISSING_LABELS = {
 _LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
 
 
-def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
-    """Return the methods section. `origin` is the address of the API, or `sandbox`.
+def methods_section(
+    data: ReportData, study: StudySpec, origin: str, written: datetime, design: str = ""
+) -> ReportSection:
+    """Return the methods section. `origin` is the address of the API, or `sandbox`; `design` see `design_text`.
 
     The order is that of reporting standards for observational studies (JARS-Quant; STROBE, items 5 to 13) and of
     disclosure items for platform data.
@@ -76,6 +78,7 @@ def methods_section(data: ReportData, study: StudySpec, origin: str, written: da
     paragraphs = {
         "Data access": _access(origin),
         "Target population": _population(study),
+        "Study file": design,
         "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study)))),
         "Yield": _yield(data),
         "Attrition": _attrition(data),

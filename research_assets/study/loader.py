@@ -23,6 +23,7 @@ from research_assets.storage.pseudonym_keys import PseudonymKeyError
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import leave_out_accounts
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
+from research_assets.study.provenance import with_declared
 from research_assets.study.pseudonymous import hide_values, names_accounts, pseudonymize
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
@@ -518,7 +519,9 @@ def apply_settings(study: StudySpec, settings: Settings) -> StudySpec:
     """
     withdrawn = read_withdrawn(settings.state)
     # The log may have an account by its handle, by its pseudonym, or both.
-    return leave_out_accounts(pseudonymize(leave_out_accounts(study, withdrawn), settings), withdrawn)
+    declared, kept = pseudonymize(study, settings), leave_out_accounts(study, withdrawn)
+    loaded = declared if kept is study else pseudonymize(kept, settings)
+    return leave_out_accounts(with_declared(loaded, declared), withdrawn)
 
 
 def load_valid_studies(settings: Settings) -> list[StudySpec]:

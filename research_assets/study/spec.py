@@ -67,7 +67,8 @@ class StudySpec:
     Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number of
     withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one. A
     `pseudonymous` study stores no handle. Loaded with its key it has `pseudonyms`, and its query and panel name
-    accounts by them (see pseudonymous.py).
+    accounts by them (see pseudonymous.py). `declared` is what the study file declares, with withdrawn accounts counted
+    (see provenance.py); None for a study that was not loaded from a file.
     """
 
     name: str
@@ -94,6 +95,7 @@ class StudySpec:
     all_left_out: bool = False
     pseudonymous: bool = False
     pseudonyms: Pseudonyms | None = field(default=None, repr=False, compare=False)
+    declared: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def heading(self) -> str:
