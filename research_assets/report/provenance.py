@@ -26,7 +26,7 @@ COVERS = (
     "The hash is that of the parsed specification: whitespace, comments, the order of keys, and the keys title, "
     "owners, quota_weight, delete_after and verify_by are no part of it. Accounts are part of it by a digest."
 )
-"""What the hash of a study is and is not about."""
+"""Extent of the hash of a study."""
 
 
 def design_text(settings: Settings, study: StudySpec) -> str:

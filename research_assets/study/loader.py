@@ -91,8 +91,8 @@ _SCALAR_TAGS = frozenset({"str", "int", "float", "bool", "null", "merge", "value
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,40}")
 _DECIMAL = re.compile("-?(?:0|[1-9][0-9]{0,20})[.][0-9]{1,40}")
-_TRUTH_VALUE = ("attributes", "pseudonymous")
-"""The only key whose value is true or false; elsewhere such a word is a text or an error."""
+_TRUTH_VALUES = (("attributes", "pseudonymous"), ("attributes", "panel", "follow_renames"))
+"""The keys whose value is true or false; elsewhere such a word is a text or an error."""
 
 _TEMPLATES = ("{{", "{%", "{#")
 _COMMENT = re.compile(r"[ \t]*(#[^\s,\]}]*)")
@@ -211,7 +211,7 @@ class _Document:
                 return int(text)
             case "float" if _is_plain_decimal(text):
                 return float(text)
-            case "bool" if path == _TRUTH_VALUE and text in ("true", "false"):
+            case "bool" if path in _TRUTH_VALUES and text in ("true", "false"):
                 return text == "true"
         scalar = PlainScalar(text)
         scalar.reading = self._reading(node)

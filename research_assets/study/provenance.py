@@ -28,7 +28,7 @@ from research_assets.text import one_line
 
 _DEFINING = (
     *("start", "end", "day_sample", "query", "settle_days", "reobserve_days", "repeat", "count_lag_days"),
-    *("comments", "users", "panel", "observe", "observe_until", "fields", "pseudonymous"),
+    *("comments", "users", "panel", "follow_renames", "observe", "observe_until", "fields", "pseudonymous"),
 )
 """Attributes of `StudySpec` that define the data."""
 

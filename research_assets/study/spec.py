@@ -67,7 +67,8 @@ class StudySpec:
     Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number of
     withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one. A
     `pseudonymous` study stores no handle. Loaded with its key it has `pseudonyms`, and its query and panel name
-    accounts by them (see pseudonymous.py). `declared` is what the study file declares, with withdrawn accounts counted
+    accounts by them (see pseudonymous.py). With `follow_renames` renamed panel accounts are observed under their new
+    handle (see units/renames.py). `declared` is what the study file declares, with withdrawn accounts counted
     (see provenance.py); None for a study that was not loaded from a file.
     """
 
@@ -83,6 +84,7 @@ class StudySpec:
     comments: CommentRule = CommentRule()
     users: UserRule = UserRule()
     panel: tuple[str, ...] = ()
+    follow_renames: bool = False
     observe: Literal["weekly", "daily"] = "weekly"
     observe_until: date | None = None
     delete_after: date | None = None
