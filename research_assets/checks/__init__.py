@@ -18,6 +18,7 @@ from research_assets.checks.runner import run_rules
 from research_assets.compliance.retention import WARNING_TIME, deletion_notice
 from research_assets.planning.inputs import study_entities
 from research_assets.quota.server_time import server_clock_or_local
+from research_assets.report.provenance import COVERS
 from research_assets.resources import CollectorResource
 from research_assets.study.spec import StudySpec
 from research_assets.text import markdown_text
@@ -27,6 +28,10 @@ __all__ = ["FILES_CHECK", "blocking_check_keys", "check_keys", "coverage_mart", 
 
 FILES_CHECK = "files_are_intact"
 """Name of the check of all stored files, of which each run reads a share."""
+
+
+PROVENANCE_CHECK = "study_is_unchanged"
+"""Name of the check of a study's videos that compares the study file with that of the first collection."""
 
 
 def coverage_mart(prefix: Sequence[str] = ()) -> dg.AssetKey:
@@ -41,6 +46,7 @@ def study_checks(study: StudySpec, prefix: Sequence[str] = ()) -> list[dg.AssetC
         *(_entity_checks(study, entity) for entity in study_entities(study)),
         _completeness_check(study, coverage),
         _failures_check(study, coverage),
+        _provenance_check(study),
         *([_retention_check(study, coverage)] if study.delete_after is not None else []),
     ]
 
@@ -53,6 +59,7 @@ def check_keys(study: StudySpec, prefix: Sequence[str] = ()) -> list[dg.AssetChe
             for entity in study_entities(study)
             for rule in rules(study, entity)
         ),
+        dg.AssetCheckKey(dg.AssetKey([study.name, "videos"]), PROVENANCE_CHECK),
         *(
             dg.AssetCheckKey(coverage_mart(prefix), name)
             for name in (
@@ -183,6 +190,21 @@ def _failures_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDe
             study.name,
             server_clock_or_local(research_api.settings, research_api.clock).now(),
         )
+
+    return check
+
+
+def _provenance_check(study: StudySpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([study.name, "videos"]),
+        name=PROVENANCE_CHECK,
+        description=(
+            "The study file defines the same data as when the first data were stored. Lists later changes, and how "
+            f"many days were collected until then. {COVERS}"
+        ),
+    )
+    def check(research_api: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+        return study_health.provenance_result(research_api.settings, study)
 
     return check
 

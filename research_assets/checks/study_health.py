@@ -1,4 +1,4 @@
-"""The two checks of a whole study: its incomplete units, and its present problems.
+"""The checks of a whole study: its incomplete units, its present problems, and changes of its file.
 
 Incomplete units are read from the published warehouse, problems from the files. Problems are quarantined and suspicious
 units, stalled journals, damaged captures, and captures that were not loaded into the raw tables. Retries are bounded,
@@ -19,13 +19,22 @@ from dagster_duckdb import DuckDBResource
 from research_assets.checks.rules import IS_OPEN_SQL, RETRY_ADVICE
 from research_assets.checks.runner import markdown_sample
 from research_assets.planning.messages import pluralize
+from research_assets.report.provenance import (
+    change_sentences,
+    changed_with_data,
+    first_sentence,
+    pending_change,
+    preregistration_sentences,
+)
 from research_assets.settings import Settings
 from research_assets.storage import capture_problems
 from research_assets.storage.capture_problems import find_capture_problems, modified_at
 from research_assets.storage.captures import DAMAGED_SUFFIX, CaptureError, manifest_path, read_events, sealed_path
 from research_assets.storage.raw_reader import query_raw
+from research_assets.study.provenance import ProvenanceError, contents_of, read_provenance, study_hash
+from research_assets.study.spec import StudySpec
 from research_assets.text import markdown_text
-from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
+from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER, count_held
 
 JOURNAL_IDLE_LIMIT = timedelta(days=2)
 """Time without a new event after which an open journal is stalled. A pause ends at midnight, and a day without quota
@@ -116,6 +125,31 @@ def failures_result(settings: Settings, study: str, now: datetime) -> dg.AssetCh
         description=f"Problems: {counts_text}. Oldest: {markdown_text(problems[0].location, 200)}. {advice}",
         metadata=metadata
         | {"example rows": dg.MetadataValue.md(markdown_sample(("kind", "location", "age", "reason"), rows))},
+    )
+
+
+def provenance_result(settings: Settings, study: StudySpec) -> dg.AssetCheckResult:
+    """Return the result for changes of the study file after the first data were stored; passes before."""
+    try:
+        record = read_provenance(settings, study.name)
+    except ProvenanceError as error:
+        return dg.AssetCheckResult(
+            passed=False, severity=dg.AssetCheckSeverity.WARN, description=markdown_text(str(error))
+        )
+    if record.first is None:
+        return dg.AssetCheckResult(passed=True, description="Collection has not begun.")
+    current = contents_of(study)
+    pending = bool(pending_change(record, current)) and bool(count_held(settings.raw, study.name).units)
+    texts = [first_sentence(record.first), *change_sentences(record, current), *preregistration_sentences(record)]
+    return dg.AssetCheckResult(
+        passed=not changed_with_data(record) and not pending,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(map(markdown_text, texts)),
+        metadata={
+            "SHA-256 of the first collection": record.first.sha256,
+            "SHA-256 of the study file": study_hash(current),
+            "changes": len(record.collected) - 1,
+        },
     )
 
 

@@ -19,13 +19,10 @@ import click
 def command(study: str, output: Path | None) -> None:
     """Write the preregistration of STUDY as Markdown. Sends no request.
 
-    The document states the query, the days, the sampling and the planned cost, with the SHA-256 of the study file and
+    The document states the query, the days, the sampling and the planned cost, with the SHA-256 of the study and
     the date, and has slots for the analysis. Write it before the first collection; otherwise it states how many days
     were collected. It names no account.
     """
-    from hashlib import sha256
-    from importlib.metadata import version
-
     from research_assets.cli.environment import data_settings
     from research_assets.cli.terminal import Terminal
     from research_assets.clock import SystemClock
@@ -34,6 +31,15 @@ def command(study: str, output: Path | None) -> None:
     from research_assets.quota.ledger import read_pools
     from research_assets.report.preregistration import Registration, render_preregistration
     from research_assets.study.loader import find_studies
+    from research_assets.study.provenance import (
+        ProvenanceError,
+        contents_of,
+        read_provenance,
+        record_preregistration,
+        software_version,
+        study_hash,
+    )
+    from research_assets.units.coverage import count_held
     from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 
     settings = data_settings()
@@ -47,6 +53,10 @@ def command(study: str, output: Path | None) -> None:
             f"{path} exists, and a preregistration is not overwritten. Nothing was written. Name another file with "
             "--output, or move the document away."
         )
+    try:
+        record = read_provenance(settings, study)
+    except ProvenanceError as error:
+        raise click.ClickException(f"{error} No preregistration was written.") from None
     clock = SystemClock()
     now = clock.now()
     pools, used = read_pools(settings, clock)
@@ -59,11 +69,13 @@ def command(study: str, output: Path | None) -> None:
     registration = Registration(
         declared.spec,
         declared.file.name,
-        sha256(declared.file.read_bytes()).hexdigest(),
+        study_hash(contents_of(declared.spec)),
         len(inputs.hits_per_day[study]),
-        f"research-assets {version('research-assets')}",
+        software_version(),
         settings.is_simulated,
+        record.first.sha256 if record.first else "",
     )
     with path.open("x", encoding="utf-8") as file:
         file.write(render_preregistration(registration, costs, now))
+    record_preregistration(settings, declared.spec, now, count_held(settings.raw, study))
     Terminal().print(f"Written to {path}. Complete the slots, then register it together with {declared.file}.")

@@ -92,6 +92,7 @@ def command() -> None:
             console.print(text)
         if notice := deletion_notice(study, clock.now().date()):
             print_warning(console, notice.text)
+        _print_changes(console, settings, study)
     if counts:
         _print_units(console, count_units(counts))
         print_coverage(console, _read_boards(settings, studies, counts, clock.now()))
@@ -110,6 +111,24 @@ def command() -> None:
         console.print(f"All failures: {settings.alerts}\nIn Dagster's UI, see Runs and Automation.")
     if issues:
         console.print(f"\nCollection is stopped until the study files are corrected.\n{issues}")
+
+
+def _print_changes(console: "Terminal", settings: Settings, study: "StudySpec") -> None:
+    """Print how the study file was changed after the first collection; nothing if it was not."""
+    from research_assets.report.provenance import change_sentences, preregistration_sentences
+    from research_assets.study.provenance import ProvenanceError, contents_of, read_provenance
+
+    try:
+        record = read_provenance(settings, study.name)
+    except ProvenanceError as error:
+        console.print(str(error), markup=False)
+        return
+    if record.first is None:
+        return
+    state = [f"study file {record.first.sha256[:12]}, first collection {record.first.at:%Y-%m-%d %H:%M} UTC."]
+    changes = change_sentences(record, contents_of(study))
+    text = " ".join([*state, *(changes or ["Not changed since."]), *preregistration_sentences(record)])
+    console.print(fill(f"{study.name}: {text}", console.columns, break_on_hyphens=False), markup=False)
 
 
 def _print_access(console: "Terminal", settings: Settings) -> None:

@@ -32,10 +32,12 @@ from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import describe_left_out, leave_out_accounts
+from research_assets.study.provenance import ProvenanceError, record_collection
 from research_assets.study.pseudonymous import require_pseudonyms
+from research_assets.study.spec import StudySpec
 from research_assets.text import safe_logger
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.units.coverage import SETTLED, UnitStatus, is_waiting, read_unit_status
+from research_assets.units.coverage import SETTLED, UnitStatus, count_held, is_waiting, read_unit_status
 from research_assets.units.usernames import days_missing_accounts
 
 _LOGGER = safe_logger(__name__)
@@ -69,6 +71,7 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
     blocked = {day: error for error in errors for day in task.partitions if _contains(error.path, day)}
     task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
     if task.partitions:
+        _record_study(task.study, context)
         async with aclosing(
             _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
         ) as results:
@@ -93,6 +96,15 @@ def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:
         _LOGGER.info("%s %s is complete: %s rows, %.1f requests", name, result.partition, result.kept, result.requests)
     else:
         _LOGGER.warning("%s %s is %s: %s", name, result.partition, result.state, result.reason)
+
+
+def _record_study(study: StudySpec, context: CollectorContext) -> None:
+    """Record what defines the study before the first request; a record that cannot be kept does not stop collection."""
+    settings = context.settings
+    try:
+        record_collection(settings, study, context.clock.now(), lambda: count_held(settings.raw, study.name))
+    except (ProvenanceError, OSError) as error:
+        _LOGGER.warning("%s: the study file was not compared with that of the first collection. %s", study.name, error)
 
 
 async def _collect_videos(

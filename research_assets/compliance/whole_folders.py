@@ -21,6 +21,7 @@ from research_assets.storage.files import fsync_folder
 from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
 from research_assets.storage.withheld import REMOVED
+from research_assets.study.provenance import provenance_path
 
 EVERYTHING = "*"
 """Name of the study of a plan that removes the whole data folder; no study can have it."""
@@ -59,6 +60,7 @@ class FolderRemoval:
             drop_unknown(settings, apply=True)
             cancel_tasks(settings, self._now)
         self._remove("key records", record_path(settings, study))
+        self._remove("study records", provenance_path(settings, study))
         # The codebook has examples of all studies. The next report writes it again.
         for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)

@@ -229,7 +229,7 @@ def _account_files(
     entities_by_period: dict[date, list[str]] = {}
     names: dict[str, list[str]] = {}
     for entity in (name for name, entity in ENTITIES.items() if entity.time_axis == "observation"):
-        names[entity] = [target.unit for target in observed_targets(raw, study, entity)]
+        names[entity] = [target.unit for target in observed_targets(raw, study, entity, current_period(study, now))]
         if not names[entity]:
             continue
         days = collected.days if study.depends_on_videos(entity) else {}

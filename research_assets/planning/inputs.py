@@ -381,7 +381,8 @@ class ListStatusReader:
                 [entity, self._now, self._now + MAX_BACKOFF + MAX_CLOCK_SKEW],
             )
         }
-        targets, mean_pages = observed_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
+        targets = observed_targets(self._raw, study, entity, period)
+        mean_pages = mean_requests_per_list(self._raw, entity)
         return {period: self._status(entity, targets, units, mean_pages, unavailable)}
 
     def _status(

@@ -70,8 +70,10 @@ _LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_v
 PSEUDONYMS = " The handles of accounts were replaced by keyed pseudonyms before the data were stored."
 
 
-def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
-    """Return the methods section. `origin` is the address of the API, or `sandbox`.
+def methods_section(
+    data: ReportData, study: StudySpec, origin: str, written: datetime, design: str = ""
+) -> ReportSection:
+    """Return the methods section. `origin` is the address of the API, or `sandbox`; `design` see `design_text`.
 
     The order is that of reporting standards for observational studies (JARS-Quant; STROBE, items 5 to 13) and of
     disclosure items for platform data.
@@ -79,6 +81,7 @@ def methods_section(data: ReportData, study: StudySpec, origin: str, written: da
     paragraphs = {
         "Data access": _access(origin) + (PSEUDONYMS if study.pseudonymous else ""),
         "Target population": _population(study),
+        "Study file": design,
         "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study)))),
         "Yield": _yield(data),
         "Attrition": _attrition(data),

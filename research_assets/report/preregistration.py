@@ -1,6 +1,6 @@
 """The document for a preregistration: what a study file fixes, its planned cost, and slots for the analysis.
 
-Accounts are counted and not named, because preregistrations become public; the hash of the study file fixes them.
+Accounts are counted and not named, because preregistrations become public; the hash of the study fixes them.
 Not here: the estimate of the cost (see planning/forecast.py), the command (see cli/preregister.py).
 """
 
@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from research_assets.planning.forecast import EntityForecast
+from research_assets.report.provenance import COVERS
 from research_assets.study.spec import StudySpec
 from research_assets.text import one_line
 
@@ -30,14 +31,16 @@ _SLOTS = {
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Contents of a preregistration: the study, the SHA-256 of its file, and the number of days collected already."""
+    """Contents of a preregistration: the study, the SHA-256 of its specification, and the days collected already."""
 
     study: StudySpec
     file_name: str
-    file_sha256: str
+    sha256: str
     days_collected: int
     software: str
     simulated: bool
+    collected_sha256: str = ""
+    """The hash of the first collection; empty before it."""
 
 
 def render_preregistration(registration: Registration, costs: Sequence[EntityForecast], now: datetime) -> str:
@@ -52,14 +55,18 @@ def _parts(registration: Registration, costs: Sequence[EntityForecast], now: dat
         yield "**Simulated data.** The study is collected from the sandbox."
     yield (
         f"Written at {now:%Y-%m-%d %H:%M} (UTC) by {registration.software}. Study file: "
-        f"`{one_line(registration.file_name)}`, SHA-256 `{registration.file_sha256}`. The hash covers the whole file, "
-        "so keep the file unchanged with this document."
+        f"`{one_line(registration.file_name)}`, SHA-256 `{registration.sha256}`. {COVERS} Keep the file with this "
+        "document."
     )
     if registration.days_collected:
         yield (
             f"**Collection has begun**: videos of {registration.days_collected:,} days were collected before this "
             "document was written. Say so in the registration."
         )
+        if registration.collected_sha256 == registration.sha256:
+            yield "The study file of the first collection has the same hash."
+        elif registration.collected_sha256:
+            yield f"The study file of the first collection has another hash: `{registration.collected_sha256}`."
     else:
         yield "No day of the study had been collected when this document was written."
     yield "## Population and query"

@@ -19,6 +19,7 @@ from research_assets.report.handles import without_handles
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
+from research_assets.report.provenance import design_text
 from research_assets.report.queries import read_report_data
 from research_assets.report.repeatability import read_repeated_days, repeatability_section
 from research_assets.report.rounds import rounds_section
@@ -71,13 +72,14 @@ def write_report(settings: Settings, study: StudySpec, now: datetime, *, handles
     it lacks a required mart.
     """
     data = read_report_data(settings, study.name)
+    design = design_text(settings, study)
     if not handles:
         data, study = without_handles(data, study)
     with connect_read_only(settings.published_marts) as connection:
         sampled_days = read_sampled_days(connection, study.name)
         repeated_days = read_repeated_days(connection, study.name)
     origin = _origin(settings)
-    sections = report_sections(data, study, settings, origin, now)
+    sections = report_sections(data, study, settings, origin, now, design)
     if estimates := day_sample_section(study, sampled_days, data.built_at):
         sections.insert(1, estimates)
     if repeatability := repeatability_section(repeated_days, study.repeat):
@@ -117,9 +119,9 @@ def _origin(settings: Settings) -> str:
 
 
 def report_sections(
-    data: ReportData, study: StudySpec, settings: Settings, origin: str, now: datetime
+    data: ReportData, study: StudySpec, settings: Settings, origin: str, now: datetime, design: str = ""
 ) -> list[ReportSection]:
-    """Return the sections in the order of the page. `origin` is the address of the API, or `sandbox`."""
+    """Return the sections in the order of the page; the arguments are those of `methods_section`."""
     return [
         volume_section(data),
         observations_section(data),
@@ -133,5 +135,5 @@ def report_sections(
         follow_graph_section(data),
         data_age_section(data),
         verification_section(data),
-        methods_section(data, study, origin, now),
+        methods_section(data, study, origin, now, design),
     ]

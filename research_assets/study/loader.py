@@ -23,6 +23,7 @@ from research_assets.storage.pseudonym_keys import PseudonymKeyError
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import leave_out_accounts
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
+from research_assets.study.provenance import with_declared
 from research_assets.study.pseudonymous import hide_values, names_accounts, pseudonymize
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
@@ -90,8 +91,8 @@ _SCALAR_TAGS = frozenset({"str", "int", "float", "bool", "null", "merge", "value
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,40}")
 _DECIMAL = re.compile("-?(?:0|[1-9][0-9]{0,20})[.][0-9]{1,40}")
-_TRUTH_VALUE = ("attributes", "pseudonymous")
-"""The only key whose value is true or false; elsewhere such a word is a text or an error."""
+_TRUTH_VALUES = (("attributes", "pseudonymous"), ("attributes", "panel", "follow_renames"))
+"""The keys whose value is true or false; elsewhere such a word is a text or an error."""
 
 _TEMPLATES = ("{{", "{%", "{#")
 _COMMENT = re.compile(r"[ \t]*(#[^\s,\]}]*)")
@@ -210,7 +211,7 @@ class _Document:
                 return int(text)
             case "float" if _is_plain_decimal(text):
                 return float(text)
-            case "bool" if path == _TRUTH_VALUE and text in ("true", "false"):
+            case "bool" if path in _TRUTH_VALUES and text in ("true", "false"):
                 return text == "true"
         scalar = PlainScalar(text)
         scalar.reading = self._reading(node)
@@ -518,7 +519,9 @@ def apply_settings(study: StudySpec, settings: Settings) -> StudySpec:
     """
     withdrawn = read_withdrawn(settings.state)
     # The log may have an account by its handle, by its pseudonym, or both.
-    return leave_out_accounts(pseudonymize(leave_out_accounts(study, withdrawn), settings), withdrawn)
+    declared, kept = pseudonymize(study, settings), leave_out_accounts(study, withdrawn)
+    loaded = declared if kept is study else pseudonymize(kept, settings)
+    return leave_out_accounts(with_declared(loaded, declared), withdrawn)
 
 
 def load_valid_studies(settings: Settings) -> list[StudySpec]:

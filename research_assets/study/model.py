@@ -132,6 +132,9 @@ class PanelConfig(StrictModel):
 
     usernames: list[Handle] = Field([], description="Handles, with or without @, or links to profiles")
     file: str | None = Field(None, description="csv or tsv with a column `username`, or txt with one handle per line")
+    follow_renames: bool = Field(
+        False, description="Observe an account that was renamed under its new handle; needs profiles (users)"
+    )
 
 
 class StudyFile(StrictModel):
@@ -286,6 +289,11 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
                 ("days",),
                 f"no day between {study.start} and {study.end} was drawn; take a larger sample, or other strata",
             )
+    if study.panel.follow_renames and study.users.who == "none":
+        yield (
+            ("panel", "follow_renames"),
+            "needs profiles, which show that an account is missing; write `users: panel`, or remove this line",
+        )
     early = [age for age in study.reobserve_days if age <= study.settle_days]
     if early:
         reason = "a day is collected at that age anyway"
@@ -426,6 +434,9 @@ def to_spec(
     fields = {entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()}
     if study.pseudonymous:
         issues += pseudonymous_issues(study.users.who, study.fields, query)
+        if study.panel.follow_renames:
+            message = "a pseudonymous study stores no handle, so no new one can be requested. Remove this line"
+            issues.append((("panel", "follow_renames"), message))
         fields = stored_fields(fields)
     panel = _resolve_panel(study, folder, issues, notes)
     spec = StudySpec(
@@ -449,6 +460,7 @@ def to_spec(
         users=UserRule(who=study.users.who, n=study.users.n or 0),
         playlists=study.playlists,
         panel=panel,
+        follow_renames=study.panel.follow_renames,
         observe=study.observe,
         observe_until=study.observe_until,
         delete_after=study.delete_after,

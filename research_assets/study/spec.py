@@ -67,7 +67,9 @@ class StudySpec:
     Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number of
     withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one. A
     `pseudonymous` study stores no handle. Loaded with its key it has `pseudonyms`, and its query and panel name
-    accounts by them (see pseudonymous.py).
+    accounts by them (see pseudonymous.py). With `follow_renames` renamed panel accounts are observed under their new
+    handle (see units/renames.py). `declared` is what the study file declares, with withdrawn accounts counted
+    (see provenance.py); None for a study that was not loaded from a file.
     """
 
     name: str
@@ -83,6 +85,7 @@ class StudySpec:
     users: UserRule = UserRule()
     playlists: bool = False
     panel: tuple[str, ...] = ()
+    follow_renames: bool = False
     observe: Literal["weekly", "daily"] = "weekly"
     observe_until: date | None = None
     delete_after: date | None = None
@@ -95,6 +98,7 @@ class StudySpec:
     all_left_out: bool = False
     pseudonymous: bool = False
     pseudonyms: Pseudonyms | None = field(default=None, repr=False, compare=False)
+    declared: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def depends_on_videos(self, entity: str) -> bool:
         """Return whether the units of an observed entity follow from the collected videos, not from the panel."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.storage.captures import capture_of
 from research_assets.storage.raw_reader import RawTables, query_raw
+from research_assets.study.provenance import Held
 
 UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
 Selection = Literal["all", "sample", "top"]
@@ -242,6 +243,19 @@ def read_days_without_videos(raw: Path | RawTables, study: str = "*") -> dict[st
         f"GROUP BY study HAVING {NO_VIDEO_FOUND_SQL} ORDER BY study",
     )
     return dict(rows)
+
+
+def count_held(raw: Path | RawTables, study: str) -> Held:
+    """Return the days of videos and the units of a study with stored rows or a complete attempt."""
+    rows = query_raw(
+        raw,
+        "coverage",
+        f"study={study}/day=*",
+        "SELECT count(DISTINCT partition) FILTER (entity = 'videos' AND unit_kind = 'day'), "
+        "count(DISTINCT (entity, partition, unit_kind, unit)) FROM {table} "
+        "WHERE (state = 'complete' OR kept > 0) AND unit_kind NOT IN ('canary', 'rename')",
+    )
+    return Held(*rows[0]) if rows else Held(0, 0)
 
 
 def attempt_from_event(event: Mapping[str, Any]) -> Attempt:

@@ -17,6 +17,7 @@ from research_assets.storage.withdrawals import withdrawn_beside
 from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import Request, comment_list, playlist_info, user_info, user_list
 from research_assets.units.coverage import Selection, UnitKind
+from research_assets.units.renames import present_handles
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +168,9 @@ def observed_kind(entity: str) -> UnitKind:
     return "playlist" if entity == "playlists" else "account"
 
 
-def observed_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:
+def observed_targets(raw: Path | RawTables, study: StudySpec, entity: str, period: date | None = None) -> list[Target]:
     """Return the units that a study observes in a period: its playlists, or its accounts."""
-    return playlist_targets(raw, study) if entity == "playlists" else account_targets(raw, study, entity)
+    return playlist_targets(raw, study) if entity == "playlists" else account_targets(raw, study, entity, period)
 
 
 def playlist_targets(raw: Path | RawTables, study: StudySpec) -> list[Target]:
@@ -210,17 +211,20 @@ def playlist_targets(raw: Path | RawTables, study: StudySpec) -> list[Target]:
     return sorted(targets, key=lambda target: last_observed_at.get(target.unit) or never)
 
 
-def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:
+def account_targets(raw: Path | RawTables, study: StudySpec, entity: str, period: date | None = None) -> list[Target]:
     """Return the accounts that a study observes: for `users` by its rule, for other entities its panel.
 
     Two handles that differ only in case are one account; it is collected once, with its first spelling. A withdrawn
-    account is no target.
+    account is no target. A renamed account of the panel has its new handle if the study follows renames, unless it was
+    observed under the old one in the period.
     """
     names: Mapping[str, Mapping[str, Any]] = {name: {} for name in study.panel}
     if entity == "users":
         names = _user_names(raw, study)
     withdrawn = withdrawn_beside(raw if isinstance(raw, Path) else raw.folder)
     unique: dict[str, str] = {}
+    handles = present_handles(raw, study, entity, period)
+    names = {handles.get(name.lower(), name): selection for name, selection in names.items()}
     for name in names:
         if not withdrawn.has_account(name):
             unique.setdefault(name.casefold(), name)

@@ -1,6 +1,7 @@
 """Panel accounts without a profile: their videos show whether they were renamed; at most one search in four weeks."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import httpx
 from research_assets.clock import week_of
 from research_assets.collect.lists.missing_accounts import INTERVAL
 from research_assets.collect.types import RequestBudget
+from research_assets.compliance.forget import remove_items
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec, UserRule
+from research_assets.units.targets import account_targets
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, change_data, days, study
 from research_assets_tests.collect.test_pseudonymous import KEY, PANEL, PSEUDONYM, STUDY, pseudonymous, settings_of
 from research_assets_tests.compliance.data_folder import find
@@ -63,6 +66,7 @@ async def test_missing_accounts_are_renamed_or_gone(settings: Settings) -> None:
     assert found[renamed][0] == "complete"
     assert "has the handle new_name now" in found[renamed][1]
     assert "add new_name to the panel of the study file" in found[renamed][1]
+    assert "add the line `follow_renames: true` below `panel:`" in found[renamed][1]
     assert found[gone][0] == "missing"
     assert "deleted, banned or made private" in found[gone][1]
     # Both accounts were searched for with one request.
@@ -73,6 +77,53 @@ async def test_missing_accounts_are_renamed_or_gone(settings: Settings) -> None:
         f"WHERE old.username = '{renamed}' AND new.username = 'new_name'"
     )
     assert handles[0][0] > 0
+
+
+def observed(harness: CollectorHarness, entity: str) -> list[tuple[Any, ...]]:
+    return harness.sql(
+        f"SELECT partition, unit, state FROM {{coverage}} WHERE entity = '{entity}' AND unit_kind = 'account' "
+        "AND state NOT IN ('not_asked') ORDER BY partition, last_at"
+    )
+
+
+async def test_renamed_account_is_observed_under_its_new_handles(settings: Settings) -> None:
+    harness, (name, other, withdrawn) = await collected(settings)
+    spec = replace(spec_of([name, other, withdrawn]), follow_renames=True)
+    first = this_week(harness)
+    await harness.collect("followers", [first], spec)
+    harness.app.world.renamed[name] = "new_name"
+    await harness.collect("users", [first], spec)
+    assert "follows renames" in followed(harness)[name][1]
+    # The followers were observed under the old handle in this period; the profile was not.
+    await harness.collect("followers", [first], spec)
+    await harness.collect("users", [first], spec)
+    assert [unit for _, unit, _ in observed(harness, "followers")].count("new_name") == 0
+    assert (first, "new_name", "complete") in observed(harness, "users")
+    harness.clock.advance(weeks=1)
+    second = this_week(harness)
+    for entity in ("users", "followers"):
+        before = harness.requests_sent
+        await harness.collect(entity, [second], spec)
+        assert {unit for day, unit, _ in observed(harness, entity) if day == second} == {"new_name", other, withdrawn}
+        assert harness.requests_sent > before
+        before = harness.requests_sent
+        await harness.collect(entity, [second], spec)
+        assert harness.requests_sent == before
+    # Renamed again, with both handles in the panel.
+    harness.clock.advance(weeks=1)
+    harness.app.world.renamed[name] = "newest_name"
+    both = replace(spec, panel=(*spec.panel, "new_name"))
+    for _ in range(2):
+        await harness.collect("users", [this_week(harness)], both)
+    third = [row[1:] for row in observed(harness, "users") if row[0] == this_week(harness)]
+    assert sorted(third) == sorted(
+        [("new_name", "missing"), ("newest_name", "complete"), (other, "complete"), (withdrawn, "complete")]
+    )
+    assert [one.unit for one in account_targets(settings.raw, spec, "users")] == ["newest_name", other, withdrawn]
+    # Without the key the handle of the study file is requested.
+    assert account_targets(settings.raw, replace(spec, follow_renames=False), "users")[0].unit == name
+    remove_items(settings, harness.clock.now, handles=["newest_name"])
+    assert "newest_name" not in [one.unit for one in account_targets(settings.raw, spec, "users")]
 
 
 async def test_missing_accounts_are_not_searched_for_each_week(settings: Settings) -> None:

@@ -22,6 +22,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from research_assets.checks import PROVENANCE_CHECK
 from research_assets.checks.rules import rules
 from research_assets.cli.main import COMMANDS, main
 from research_assets.fields import ENTITIES
@@ -223,9 +224,8 @@ def test_tables_name_every_mart_check_and_sensor() -> None:
     condition = {"field_name": "region_code", "operation": "EQ", "field_values": ["DE"]}
     study = StudySpec("study", date(2026, 2, 1), {"and": (condition,)})
     assert names_in_table(PROJECT_DIR / "README.md", "mart") == set(MART_ORDER)
-    assert names_in_table(docs / "coverage.md", "check") == {
-        r.name for entity in ENTITIES for r in rules(study, entity)
-    }
+    of_entities = {r.name for entity in ENTITIES for r in rules(study, entity)}
+    assert names_in_table(docs / "coverage.md", "check") == of_entities | {PROVENANCE_CHECK}
     assert names_in_table(docs / "coverage.md", "state") == set(get_args(UnitState))
     declared = "".join(file.read_text() for file in (PROJECT_DIR / "research_assets" / "sensors").glob("*.py"))
     assert names_in_table(docs / "running.md", "name") == set(re.findall(r' name="(\w+)"', declared)) - {"in_process"}

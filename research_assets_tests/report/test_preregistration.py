@@ -3,15 +3,17 @@
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from research_assets.cli import main
+from research_assets.cli.environment import data_settings
 from research_assets.planning.forecast import EntityForecast
 from research_assets.report.preregistration import Registration, render_preregistration
+from research_assets.study.loader import find_studies
+from research_assets.study.provenance import contents_of, read_provenance, study_hash
 from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.units.estimates import Estimate
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
@@ -69,7 +71,10 @@ def test_command_writes_the_document_once(tmp_path: Path, monkeypatch: pytest.Mo
     result = CliRunner().invoke(main, ["preregister", "gardening"])
     assert result.exit_code == 0, result.output
     text = (tmp_path / "preregistration-gardening.md").read_text()
-    assert sha256(next((tmp_path / "studies").rglob("*.y*ml")).read_bytes()).hexdigest() in text
+    [declared] = find_studies(data_settings())
+    assert f"SHA-256 `{study_hash(contents_of(declared.spec))}`" in text
+    [registered] = read_provenance(data_settings(), "gardening").preregistered
+    assert registered.sha256 in text
     assert "| videos |" in text
     again = CliRunner().invoke(main, ["preregister", "gardening"])
     assert again.exit_code == 2

@@ -55,6 +55,11 @@ def key_file(path: Path, text: str = KEY, mode: int = 0o600) -> str:
         ("users: none\nquery: {or: [{field: keyword, eq: '@zoe'}]}", "query.or.0", "a keyword with @ names an account"),
         ("users: none\nfields: {users: [display_name, video_count]}", "fields.users", "does not store display_name"),
         (
+            "users: panel\npanel: {usernames: [zoe], follow_renames: true}",
+            "panel.follow_renames",
+            "a pseudonymous study stores no handle",
+        ),
+        (
             "users: none\npseudonymous: yes",
             "pseudonymous",
             "must be a valid boolean, not yes, which YAML reads as true",

@@ -263,3 +263,11 @@ def test_search_in_batches_of_accounts_needs_the_field_that_canary_checks_read(t
     with pytest.raises(StudyError, match="username cannot be dropped from videos: it determines which accounts"):
         read(tmp_path, text + "fields: {videos: [id, create_time]}")
     assert read(tmp_path, text.replace("[anna, ben]", "[anna]") + "fields: {videos: [id, create_time]}").fields
+
+
+def test_follow_renames_needs_profiles(tmp_path: Path) -> None:
+    panel = "panel: {usernames: [zoe], follow_renames: true}\n"
+    with pytest.raises(StudyError, match=r"panel\.follow_renames: needs profiles"):
+        read_study_file(write(tmp_path, MINIMAL_STUDY + panel + "users: none\n"), today=date(2026, 3, 2))
+    [study] = read_study_file(write(tmp_path, MINIMAL_STUDY + panel + "users: panel\n"), today=date(2026, 3, 2))
+    assert study.spec.follow_renames

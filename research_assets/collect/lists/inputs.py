@@ -28,6 +28,7 @@ from research_assets.units.coverage import (
     read_failed_units,
     read_unit_status,
 )
+from research_assets.units.periods import current_period
 from research_assets.units.targets import Target, observed_targets, video_targets
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class ListInputs:
             for record in read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
             if record.attempt.unit_kind == "day"
         }
-        self._accounts = observed_targets(settings.raw, task.study, task.entity) if self.is_observation else []
+        period = current_period(task.study, context.clock.now())
+        self._accounts = observed_targets(settings.raw, task.study, task.entity, period) if self.is_observation else []
         self._failed_units = (
             read_failed_units(settings.raw, task.entity, captures=settings.captures) if self.is_observation else {}
         )

@@ -32,6 +32,7 @@ from research_assets.tiktok.errors import ApiError
 from research_assets.tiktok.ids import video_id_of
 from research_assets.tiktok.requests import MAX_COUNT
 from research_assets.units.coverage import Attempt, UnitState, backoff_until, read_unit_status
+from research_assets.units.renames import present_handles
 
 INTERVAL = timedelta(days=28)
 """Time after which an account that is still missing is searched for again."""
@@ -84,7 +85,8 @@ def _missing_accounts(study: StudySpec, run: RunState, partition: date) -> list[
     status = read_unit_status(
         settings.raw, "users", study=study.name, partitions=[partition], captures=settings.captures
     )
-    panel = {name.lower() for name in study.panel}
+    present = present_handles(settings.raw, study)
+    panel = {name.lower() for name in (*study.panel, *present.values())}
     missing = {one.attempt.unit.lower() for one in status if one.attempt.state == "missing"} & panel
     if not missing:
         return []
@@ -175,7 +177,7 @@ async def _follow(study: StudySpec, run: RunState, partition: date, batch: IdBat
             kept, answer = withhold_facts(run, "videos", event, facts, raw)
             journal.append(event, kept, answer)
         attempts = [
-            _attempt(account, videos, handles, partition, first_at, clock.now(), n_found=len(pager.found))
+            _attempt(study, account, videos, handles, partition, first_at, clock.now(), n_found=len(pager.found))
             for account, videos in _by_account(own).items()
         ]
         requests = sum(facts.get("requests", 1) for _, facts, _ in events) / len(attempts)
@@ -193,6 +195,7 @@ def _by_account(own: Sequence[KnownVideo]) -> Mapping[str, list[int]]:
 
 
 def _attempt(
+    study: StudySpec,
     account: str,
     videos: Sequence[int],
     handles: Mapping[int, str],
@@ -207,10 +210,14 @@ def _attempt(
     handle = handles[found[0]] if found else ""
     state: UnitState = "complete" if found else "missing" if n_found else "suspicious"
     if found and handle.lower() != account:
-        reason = (
-            f"Renamed: the video {found[0]} has the handle {handle} now. To observe the account further, add "
-            f"{handle} to the panel of the study file."
+        advice = (
+            "The study follows renames, so the account is observed under this handle from now on."
+            if study.follow_renames
+            else f"To observe the account further, add {handle} to the panel of the study file."
         )
+        if not study.follow_renames and not study.pseudonymous:
+            advice += " To do so for every renamed account, add the line `follow_renames: true` below `panel:`."
+        reason = f"Renamed: the video {found[0]} has the handle {handle} now. {advice}"
     elif found:
         reason = "Not renamed: a video has the same handle. The account exists, but the API returns no profile of it."
     elif n_found:

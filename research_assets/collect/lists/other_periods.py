@@ -93,5 +93,5 @@ def _expected_accounts(task: CollectionTask, period: date, settings: Settings) -
         [task.entity],
     )
     return {unit for (unit,) in recorded} or {
-        target.unit for target in observed_targets(settings.raw, task.study, task.entity)
+        target.unit for target in observed_targets(settings.raw, task.study, task.entity, period)
     }
