@@ -188,9 +188,12 @@ def test_checks_pass_on_collected_data(collected: AssetHarness) -> None:
     result = collected.run("videos", first="2026-02-02")
     assert result.success
     evaluations = result.get_asset_check_evaluations()
-    assert {one.check_name for one in evaluations} == {rule.name for rule in rules(NO_COMMENTS, "videos")}
+    assert {one.check_name for one in evaluations} == {
+        "study_is_unchanged",
+        *(rule.name for rule in rules(NO_COMMENTS, "videos")),
+    }
     assert all(one.passed for one in evaluations), [one.metadata for one in evaluations if not one.passed]
-    without_rows = {"canaries_found", "no_rejected_rows"}
+    without_rows = {"canaries_found", "no_rejected_rows", "study_is_unchanged"}
     assert all(one.metadata["rows checked"].value for one in evaluations if one.check_name not in without_rows)
 
 

@@ -120,7 +120,8 @@ def texts(folder: Path) -> Iterator[str]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if path.suffix in (".parquet", ".dta", ".sav"):
             yield repr(rows(path))
-        yield path.read_bytes().decode("utf-8", "ignore")
+        # The font of the codebook page contains any short word somewhere.
+        yield re.sub("base64,[A-Za-z0-9+/=]+", "", path.read_bytes().decode("utf-8", "ignore"))
 
 
 def is_withdrawn(row: Mapping[str, Any], items: set[str]) -> bool:

@@ -258,6 +258,7 @@ def test_withdrawn_account_leaves_every_network(copy: tuple[Settings, dict[str, 
     assert len(graphml(one, "mention_network").edges) == 1
 
 
+@pytest.mark.integration
 def test_removed_study_leaves_the_networks(copy: tuple[Settings, dict[str, Export]]) -> None:
     settings, exports = copy
     (settings.raw / "videos" / "study=bikes").mkdir(parents=True)

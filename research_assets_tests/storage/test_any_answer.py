@@ -53,6 +53,7 @@ def seal_pages(root: Path, entity: str, pages: Iterable[ResponsePage], study: st
         context: dict[str, Any] = {}
         if entity != "videos":
             context = {"position": 0, "asked_username": f"user{number}", "asked_video_id": number}
+            context |= {"asked_playlist_id": number}
         facts = {"unit": DAY.isoformat(), "partition": DAY, "context": context, **answer_facts(page, NOON)}
         journal.append("page", facts, page.raw)
     kind = "day" if entity == "videos" else "account"
@@ -69,7 +70,10 @@ def keys(entity: str, pages: Iterable[ResponsePage]) -> Counter[Any]:
         names = (key, *(ENTITIES[entity].field(key).aliases))
         for row in page.rows:
             value = next((row[name] for name in names if row.get(name) is not None), None)
-            found[f"user{number}" if BY_ENTITY[entity].flat else parse_id(value) if key == "id" else str(value)] += 1
+            if BY_ENTITY[entity].flat:
+                found[number if entity == "playlists" else f"user{number}"] += 1
+            else:
+                found[parse_id(value) if key == "id" else str(value)] += 1
     return found
 
 
@@ -95,7 +99,8 @@ def test_answer_that_the_client_accepts_is_loaded_with_all_its_rows(
     root = tmp_path_factory.mktemp("any")
     write_capture(root / "raw", seal_pages(root, entity, pages))
     loaded = read_rows(root, entity) if list((root / "raw" / entity).rglob("*.parquet")) else []
-    key = "asked_username" if BY_ENTITY[entity].flat else ENTITIES[entity].key[-1]
+    asked = "asked_playlist_id" if entity == "playlists" else "asked_username"
+    key = asked if BY_ENTITY[entity].flat else ENTITIES[entity].key[-1]
     expected = keys(entity, pages)
     assert {row[key] for row in loaded} == set(expected)
     rejected = read_rows(root, "rejected") if list((root / "raw" / "rejected").rglob("*.parquet")) else []

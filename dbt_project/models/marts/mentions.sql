@@ -45,7 +45,7 @@ names as (
 handles as (
     select
         *,
-        regexp_replace(regexp_extract(lower(name), '^@?([a-z0-9_.]+)$', 1), '[.]+$', '') as handle
+        regexp_replace(lower(regexp_extract(name, '^@?([A-Za-z0-9_.]+)$', 1)), '[.]+$', '') as handle
     from names
 ),
 
