@@ -29,7 +29,7 @@ from research_assets_tests.collect.test_pseudonymous import ACCOUNTS, MENTIONED,
 from research_assets_tests.compliance.data_folder import find
 from research_assets_tests.study.study_files import write
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
 
 KEY = "6b" * 32
 NOW = datetime(2026, 2, 13, 9, tzinfo=UTC)

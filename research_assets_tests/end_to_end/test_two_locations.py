@@ -28,7 +28,7 @@ from research_assets.settings import VARIABLES, Settings, child_environment, pre
 from research_assets_tests.end_to_end.faults import inject_after_requests
 from research_assets_tests.postgres import running_postgres
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
 
 WAIT_TIMEOUT = 600.0
 """Seconds after which waiting for a state fails. The limit is generous and measures nothing."""
