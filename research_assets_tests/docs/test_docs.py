@@ -227,7 +227,9 @@ def test_tables_name_every_mart_check_and_sensor() -> None:
     of_entities = {r.name for entity in ENTITIES for r in rules(study, entity)}
     assert names_in_table(docs / "coverage.md", "check") == of_entities | {PROVENANCE_CHECK}
     assert names_in_table(docs / "coverage.md", "state") == set(get_args(UnitState))
-    declared = "".join(file.read_text() for file in (PROJECT_DIR / "research_assets" / "sensors").glob("*.py"))
+    package = PROJECT_DIR / "research_assets"
+    files = [*(package / "sensors").glob("*.py"), package / "assets" / "certificate.py"]
+    declared = "".join(file.read_text() for file in files)
     assert names_in_table(docs / "running.md", "name") == set(re.findall(r' name="(\w+)"', declared)) - {"in_process"}
 
 

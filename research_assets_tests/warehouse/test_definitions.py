@@ -32,9 +32,12 @@ def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWare
     assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
     assert deps(definitions, "marts", "videos") == {
         "staging/stg_tiktok__videos",
+        "staging/stg_research__coverage",
         "staging/stg_research__verified_videos",
         "staging/int_days__sampled",
         "staging/int_videos__comments",
+        "staging/int_videos__rounds",
+        "marts/video_renames",
     }
     assert deps(definitions, "staging", "stg_research__coverage") == {
         key.to_user_string() for keys in UPSTREAM.values() for key in keys
@@ -186,7 +189,10 @@ def test_keys_of_the_warehouse_can_have_a_prefix(built_warehouse: BuiltWarehouse
     assert {tuple(key.asset_key.path[:2]) for key in asset.check_keys} == {("lab", "tiktok")}
     assert deps(definitions, "lab", "tiktok", "marts", "videos") == {
         "lab/tiktok/staging/stg_tiktok__videos",
+        "lab/tiktok/staging/stg_research__coverage",
         "lab/tiktok/staging/stg_research__verified_videos",
         "lab/tiktok/staging/int_days__sampled",
         "lab/tiktok/staging/int_videos__comments",
+        "lab/tiktok/staging/int_videos__rounds",
+        "lab/tiktok/marts/video_renames",
     }
