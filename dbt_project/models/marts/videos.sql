@@ -91,7 +91,10 @@ renames as (
         former_username,
         renamed_at,
         row_number() over (partition by study, video_id order by renamed_at desc, capture desc) as recency
-    from ({{ changed_rows(ref('video_renames'), 'videos') }}) as video_renames
+    from {{ ref('video_renames') }}
+    {%- if is_incremental() %}
+    where (study, day) in (select study, day from changed_days)
+    {%- endif %}
 )
 
 select
