@@ -6,6 +6,7 @@ Not here: the comparison itself (see the mart repeatability).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from math import hypot, isfinite
 
 import duckdb
 
@@ -43,6 +44,11 @@ def read_repeated_days(connection: duckdb.DuckDBPyConnection, study: str) -> lis
     return [RepeatedDay(*row) for row in connection.execute(REPEATED_DAYS_SQL, {"study": study}).fetchall()]
 
 
+def _rounded(value: float, digits: int = 1) -> str:
+    """Return a number that may be too large to be finite, in damaged marts."""
+    return format_number(round(value, digits or None)) if isfinite(value) else ""
+
+
 def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSection | None:
     """Return the section; None if no day was collected twice and the study plans none (`share` 0)."""
     name, title = "repeatability", "Repeatability of searches"
@@ -50,7 +56,7 @@ def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSe
         return ReportSection(name, title, ["No day was collected twice within a day yet."]) if share else None
     both, either = sum(one.n_both for one in days), sum(one.n_either for one in days)
     estimate = sum(one.chapman_estimate for one in days)
-    error = sum(one.chapman_standard_error**2 for one in days) ** 0.5
+    error = hypot(*(one.chapman_standard_error for one in days))
     repeated = f"{pluralize(len(days), 'day')} {was_were(len(days))} collected twice within a day."
     if either:
         repeated = (
@@ -59,14 +65,14 @@ def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSe
         )
     bound = (
         "Chapman's estimate of the number of videos that the API could return for these days is "
-        f"{format_number(round(estimate))} (standard error {format_number(round(error, 1))}). It is a lower bound: a "
+        f"{_rounded(estimate, 0)} (standard error {_rounded(error)}). It is a lower bound: a "
         "video that one collection misses is more likely to be missed by the other as well."
     )
     rows = [
         [str(one.day), format_minute(one.first_ended_at), format_minute(one.second_ended_at),
          format_number(one.n_first), format_number(one.n_second), format_number(one.n_both),
          format_share(one.n_both, one.n_either) if one.n_either else "",
-         format_number(round(one.chapman_estimate, 1))]
+         _rounded(one.chapman_estimate)]
         for one in days
     ]  # fmt: skip
     columns = [
