@@ -33,10 +33,10 @@ def command(study: str, output: Path | None) -> None:
     from research_assets.study.loader import find_studies
     from research_assets.study.provenance import (
         ProvenanceError,
+        collecting_software,
         contents_of,
         read_provenance,
         record_preregistration,
-        software_version,
         study_hash,
     )
     from research_assets.units.coverage import count_held
@@ -71,7 +71,7 @@ def command(study: str, output: Path | None) -> None:
         declared.file.name,
         study_hash(contents_of(declared.spec)),
         len(inputs.hits_per_day[study]),
-        software_version(),
+        collecting_software(),
         settings.is_simulated,
         record.first.sha256 if record.first else "",
     )

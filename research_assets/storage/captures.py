@@ -450,7 +450,7 @@ class Journal:
             "first": first.isoformat(),
             "last": last.isoformat(),
             "origin": origin,
-            "software": _software_version(),
+            "software": software_version(),
             "header": dict(header),
         }
         try:
@@ -586,7 +586,7 @@ class Journal:
             try:
                 sha256, size = self._compress(temporary_path(sealed))
                 publish_file(temporary_path(sealed), sealed)
-                start = self.start | {"software": _software_version()}
+                start = self.start | {"software": software_version()}
                 publish_manifest(sealed, start, self._totals, self._unknown, sha256, size)
             except OSError as error:
                 raise _write_error(self.path, error, "seal") from error
@@ -672,7 +672,8 @@ def _write_error(path: Path, error: OSError, verb: str) -> JournalWriteError:
     )
 
 
-def _software_version() -> str:
+def software_version() -> str:
+    """Return the version of this package; `unknown` if it is not installed."""
     try:
         return version("research-assets")
     except PackageNotFoundError:

@@ -15,11 +15,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from research_assets.settings import Settings
+from research_assets.storage.captures import software_version
 from research_assets.storage.files import folder_lock, private_folder, write_private
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.storage.withheld import Cleaner
@@ -142,12 +142,9 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=convert).encode()
 
 
-def software_version() -> str:
+def collecting_software() -> str:
     """Return the name and version of this package."""
-    try:
-        return f"research-assets {version('research-assets')}"
-    except PackageNotFoundError:
-        return "research-assets"
+    return f"research-assets {software_version()}"
 
 
 def provenance_path(settings: Settings, study: str) -> Path:
@@ -168,14 +165,18 @@ def record_collection(settings: Settings, study: StudySpec, now: datetime, count
         return not record.collected or record.collected[-1].sha256 != sha256
 
     return is_new(read_provenance(settings, study.name)) and _append(
-        settings, study.name, "collected", Version(now, software_version(), sha256, count(), contents), is_new
+        settings,
+        study.name,
+        "collected",
+        Version(now, collecting_software(), sha256, count(), contents),
+        is_new,
     )
 
 
 def record_preregistration(settings: Settings, study: StudySpec, now: datetime, held: Held) -> None:
     """Record the specification of a preregistration that was written; errors as in `record_collection`."""
     contents = contents_of(study)
-    registered = Version(now, software_version(), study_hash(contents), held, contents)
+    registered = Version(now, collecting_software(), study_hash(contents), held, contents)
     _append(settings, study.name, "preregistered", registered, lambda _: True)
 
 

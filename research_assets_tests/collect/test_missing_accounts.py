@@ -16,7 +16,14 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec, UserRule
 from research_assets.units.targets import account_targets
-from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, change_data, days, study
+from research_assets_tests.collect.harness import (
+    CollectorHarness,
+    TamperingTransport,
+    change_data,
+    days,
+    error_response,
+    study,
+)
 from research_assets_tests.collect.test_pseudonymous import KEY, PANEL, PSEUDONYM, STUDY, pseudonymous, settings_of
 from research_assets_tests.compliance.data_folder import find
 
@@ -183,3 +190,27 @@ async def test_pseudonymous_study_stores_no_handle_of_a_renamed_account(tmp_path
     assert state == "complete"
     assert f"has the handle {PSEUDONYM('brand_new.name')} now" in reason
     assert find(settings.root, ("brand_new.name",)) == []
+
+
+async def test_page_before_an_error_is_kept(settings: Settings) -> None:
+    harness, (renamed, *_) = await collected(settings)
+    harness.app.world.renamed[renamed] = "new_name"
+    n_searched = 0
+
+    def fail_after_a_page(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        nonlocal n_searched
+        if b"video_id" not in request.content or "video/query" not in str(request.url):
+            return None
+        n_searched += 1
+        if n_searched > 1:
+            return error_response(response, 500, "internal_error", "busy")
+        data = response.json()["data"]
+        own = [one for one in data["videos"] if one["username"] == "new_name"][:1]
+        return change_data(response, videos=own, has_more=True, cursor=1, search_id="1")
+
+    transport = TamperingTransport(harness, fail_after_a_page)
+    await harness.collect("users", [this_week(harness)], spec_of([renamed]), transport=transport)
+    assert n_searched > 1
+    # The search proves nothing about the account, but its video was paid for.
+    assert not followed(harness)
+    assert harness.sql("SELECT count(*) FROM {videos} WHERE username = 'new_name'") == [(1,)]

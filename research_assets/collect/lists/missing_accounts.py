@@ -15,16 +15,14 @@ Accounts of which the study has no video cannot be followed. Not here: profiles 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from research_assets.collect.id_lists.batches import IdBatch, batch_ids
 from research_assets.collect.id_lists.pager import BatchPager
 from research_assets.collect.id_lists.reader import ListedVideo
-from research_assets.collect.publish import publish_in_background
+from research_assets.collect.own_capture import capture_search
 from research_assets.collect.sender import RequestContext, summarize_error
-from research_assets.collect.session import RunState, withhold_facts
+from research_assets.collect.session import RecordEvent, RunState
 from research_assets.quota.ledger import QuotaExhausted
-from research_assets.storage.captures import Journal
 from research_assets.storage.raw_reader import query_raw
 from research_assets.study.spec import StudySpec
 from research_assets.text import safe_logger
@@ -142,49 +140,46 @@ def _controls(study: StudySpec, run: RunState, batch: IdBatch, own: Sequence[Kno
 
 async def _follow(study: StudySpec, run: RunState, partition: date, batch: IdBatch, own: Sequence[KnownVideo]) -> None:
     """Search for the videos of one batch; the responses and the attempts become a capture of their own."""
-    settings, clock = run.context.settings, run.context.clock
+    clock = run.context.clock
     context = RequestContext(study.name, "videos", f"renames: {batch}")
     pager = BatchPager(
         replace(batch, ids=(*batch.ids, *_controls(study, run, batch, own))), study.fields.get("videos"), clock
     )
-    events: list[tuple[str, dict[str, Any], bytes | None]] = []
-    handles: dict[int, str] = {}
     first_at = clock.now()
 
-    async def read(one: BatchPager) -> None:
-        while (request := one.next_request()) is not None:
-            page = await run.sender.send(
-                request, context, lambda facts: events.append(("fail", facts, None)), max_attempts=one.max_attempts
-            )
-            events.append(("page", one.page_facts(page), page.raw))
-            run.count(partition.isoformat(), len(page.rows))
-            for row in page.rows:
-                if (video := video_id_of(row)) is not None and isinstance(row.get("username"), str):
-                    handles[video] = row["username"]
+    async def search(record: RecordEvent) -> dict[int, str]:
+        """Return the handles of the videos that were returned."""
+        handles: dict[int, str] = {}
 
-    await pager.find(read)
-    with Journal.create(
-        settings.captures,
-        entity="videos",
-        study=study.name,
-        first=batch.first,
-        last=batch.last,
-        now=clock.now(),
-        origin=settings.origin,
-        header={"renames": True},
-    ) as journal:
-        for event, facts, raw in events:
-            kept, answer = withhold_facts(run, "videos", event, facts, raw)
-            journal.append(event, kept, answer)
-        attempts = [
-            _attempt(study, account, videos, handles, partition, first_at, clock.now(), n_found=len(pager.found))
-            for account, videos in _by_account(own).items()
+        async def read(one: BatchPager) -> None:
+            while (request := one.next_request()) is not None:
+                page = await run.sender.send(
+                    request, context, lambda facts: record("fail", facts, None), max_attempts=one.max_attempts
+                )
+                record("page", one.page_facts(page), page.raw)
+                run.count(partition.isoformat(), len(page.rows))
+                for row in page.rows:
+                    if (video := video_id_of(row)) is not None and isinstance(row.get("username"), str):
+                        handles[video] = row["username"]
+
+        await pager.find(read)
+        return handles
+
+    def attempts(handles: Mapping[int, str], requests: float, capture: str) -> list[Attempt]:
+        by_account = _by_account(own)
+        found = [
+            replace(
+                _attempt(study, account, videos, handles, partition, first_at, clock.now(), n_found=len(pager.found)),
+                requests=requests / len(by_account),
+                capture=capture,
+            )
+            for account, videos in by_account.items()
         ]
-        requests = sum(facts.get("requests", 1) for _, facts, _ in events) / len(attempts)
-        attempts = [replace(one, requests=requests, capture=journal.capture) for one in attempts]
-        for one in attempts:
+        for one in found:
             _LOGGER.warning("%s: panel account %s: %s", study.name, one.unit, one.reason)
-        await publish_in_background(settings.raw, journal, attempts)
+        return found
+
+    await capture_search(run, (batch.first, batch.last), {"renames": True}, search, attempts)
 
 
 def _by_account(own: Sequence[KnownVideo]) -> Mapping[str, list[int]]:

@@ -15,12 +15,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from research_assets.clock import Clock
-from research_assets.collect.publish import publish_in_background
+from research_assets.collect.own_capture import capture_search
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
-from research_assets.collect.session import RecordEvent, RunState, withhold_facts
+from research_assets.collect.session import RecordEvent, RunState
 from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
@@ -31,7 +31,6 @@ from research_assets.collect.types import (
 )
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.settings import Settings
-from research_assets.storage.captures import Journal
 from research_assets.storage.raw_reader import query_raw
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -213,26 +212,14 @@ async def recheck_known_videos(
 
 async def _run_recheck(canary: CanaryVideos, run: RunState) -> None:
     """Search for the videos; the responses and the attempts become a capture of their own."""
-    settings, clock = run.context.settings, run.context.clock
-    events: list[tuple[str, dict[str, Any], bytes | None]] = []
-    found = await search_known_videos(canary, run.sender, clock, lambda *event: events.append(event), max_attempts=2)
-    with Journal.create(
-        settings.captures,
-        entity="videos",
-        study=canary.study.name,
-        first=canary.day,
-        last=canary.day,
-        now=clock.now(),
-        origin=settings.origin,
-        header={"canary_check": True},
-    ) as journal:
-        for event, facts, raw in events:
-            kept, answer = withhold_facts(run, "videos", event, facts, raw)
-            journal.append(event, kept, answer)
-        requests = sum(facts.get("requests", 1) for _, facts, _ in events)
-        await publish_in_background(
-            settings.raw, journal, _canary_attempts(canary, found, requests, clock.now(), journal.capture)
-        )
+    clock = run.context.clock
+    await capture_search(
+        run,
+        (canary.day, canary.day),
+        {"canary_check": True},
+        lambda record: search_known_videos(canary, run.sender, clock, record, max_attempts=2),
+        lambda found, requests, capture: _canary_attempts(canary, found, requests, clock.now(), capture),
+    )
 
 
 def _canary_attempts(
