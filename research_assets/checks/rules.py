@@ -133,10 +133,16 @@ _COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
     "Many such rows mean that ids or times are damaged. " + RECOLLECT_ADVICE,
 )
 
-_WRONG_FOLDER_ADVICE = (
-    "These rows were loaded into a wrong folder. Rebuild the raw tables from the captures with "
-    "`research-assets replay`."
-)
+
+def _rows_match_observation(key: str) -> CheckRule:
+    return CheckRule(
+        "rows_match_partition",
+        "Each row is in the folder of the UTC day on which it was observed.",
+        f"select {key}, day, observed_at, capture from rows_held where observed_at::date <> day",
+        "These rows were loaded into a wrong folder. Rebuild the raw tables from the captures with "
+        "`research-assets replay`.",
+    )
+
 
 _ROWS_MATCH_PARTITION = {
     "videos": CheckRule(
@@ -153,18 +159,8 @@ _ROWS_MATCH_PARTITION = {
         " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
         "The API returned comments of other videos. " + RECOLLECT_ADVICE,
     ),
-    "playlists": CheckRule(
-        "rows_match_partition",
-        "Each row is in the folder of the UTC day on which it was observed.",
-        "select asked_playlist_id, day, observed_at, capture from rows_held where observed_at::date <> day",
-        _WRONG_FOLDER_ADVICE,
-    ),
-    "observed": CheckRule(
-        "rows_match_partition",
-        "Each row is in the folder of the UTC day on which it was observed.",
-        "select asked_username, day, observed_at, capture from rows_held where observed_at::date <> day",
-        _WRONG_FOLDER_ADVICE,
-    ),
+    "playlists": _rows_match_observation("asked_playlist_id"),
+    "observed": _rows_match_observation("asked_username"),
 }
 
 _VIDEOS_IN_ONE_PARTITION = CheckRule(

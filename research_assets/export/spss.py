@@ -15,10 +15,8 @@ from typing import Any
 
 import duckdb
 
-from research_assets.export import columns
-from research_assets.export.columns import select_sql
+from research_assets.export import stata
 from research_assets.export.request import ExportColumn, MartSelection
-from research_assets.storage.raw_sql import sql_identifier
 
 NAME, LABEL, MAX_TEXT = 64, 255, 32_767
 """Maximum length of a name, of a label of a variable, and of a text (bytes)."""
@@ -26,7 +24,6 @@ NAME, LABEL, MAX_TEXT = 64, 255, 32_767
 CUT, TOO_LONG = " [cut]", "[too long]"
 """End of a text that was cut, and what is in the place of a list that is too long."""
 
-_EXACT = 2**53
 _RESERVED = frozenset(["all", "and", "by", "eq", "ge", "gt", "le", "lt", "ne", "not", "or", "to", "with"])
 _ORDINAL = re.compile(r"(^|_)(rank|position|number|depth)$")
 _YES_NO = {0.0: "no", 1.0: "yes"}
@@ -50,7 +47,9 @@ VALUE_LABELS: Mapping[str, Mapping[str, str]] = {
         "video": "comments of a video",
         "comment": "replies to a comment",
         "account": "account",
+        "playlist": "playlist",
         "canary": "canary check of a video",
+        "rename": "search for videos of a missing account",
     },
 }
 """Labels of the values of text columns that the project fills, by column."""
@@ -62,11 +61,7 @@ def write_spss(
     connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
 ) -> int:
     """Write a .sav file and return the number of rows."""
-    # Importing pandas takes a second, and the other formats do not need it.
-    from research_assets.warehouse.notebook import to_dataframe
-
-    expressions = (f"{columns.stata_sql(column)} AS {sql_identifier(column.name)}" for column in export_columns)
-    frame: Any = to_dataframe(connection.sql(select_sql(selection.mart, expressions, selection.condition)))
+    frame = stata.read_frame(connection, selection, export_columns)
     names = spss_names([column.name for column in export_columns])
     measures: dict[str, str] = {}
     formats: dict[str, str] = {}
@@ -74,8 +69,6 @@ def write_spss(
     for column in export_columns:
         name, series = names[column.name], frame[column.name]
         kind = str(series.dtype)
-        if kind == "Int64" and bool((series.abs() > _EXACT).any()):
-            series, kind = series.astype("str"), "str"
         if kind in ("str", "object") and column.type != "DATE":
             texts = series.fillna("").map(fitting_list if column.is_nested else fitting)
             frame[column.name] = texts.astype(object)

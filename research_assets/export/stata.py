@@ -54,23 +54,32 @@ def check_size(connection: duckdb.DuckDBPyConnection, selections: Sequence[MartS
             )
 
 
-def write_stata(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
-) -> int:
-    """Write a .dta file and return the number of rows."""
+def read_frame(
+    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn]
+) -> Any:
+    """Return the selected rows as a DataFrame, for formats whose numbers are doubles: larger integers are text."""
     # Importing pandas takes a second, and the other formats do not need it.
     from research_assets.warehouse.notebook import to_dataframe
 
     expressions = (f"{columns.stata_sql(column)} AS {sql_identifier(column.name)}" for column in export_columns)
-    table: Any = to_dataframe(connection.sql(select_sql(selection.mart, expressions, selection.condition)))
+    frame: Any = to_dataframe(connection.sql(select_sql(selection.mart, expressions, selection.condition)))
+    for name in frame.columns:
+        if str(frame[name].dtype) == "Int64" and bool((frame[name].abs() > _EXACT).any()):
+            frame[name] = frame[name].astype("str")
+    return frame
+
+
+def write_stata(
+    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
+) -> int:
+    """Write a .dta file and return the number of rows."""
+    table = read_frame(connection, selection, export_columns)
     names = stata_names([column.name for column in export_columns])
     dates: dict[str, str] = {}
     long: list[str] = []
     for column in export_columns:
         series = table[column.name]
         kind = str(series.dtype)
-        if kind == "Int64" and bool((series.abs() > _EXACT).any()):
-            series, kind = series.astype("str"), "str"
         if kind in ("str", "object"):
             series = series.fillna("").astype(object)
             if series.map(lambda text: len(text.encode())).max() > STR:

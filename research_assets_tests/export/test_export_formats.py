@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 import pandas as pd
@@ -13,6 +13,7 @@ from pandas.io.stata import StataReader
 from research_assets.export import Export, spss
 from research_assets.export.stata import NAME, stata_names
 from research_assets.settings import Settings
+from research_assets.units.coverage import Selection, UnitKind, UnitState
 from research_assets_tests.export.export_warehouse import COMMENT, LONG, OTHER, REPLY, THIRD, VIDEO, VIDEOS, VIEWS, at
 
 R_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?L?\s*|0[xX][0-9a-fA-F]+|NA|NaN|[-+]?Inf")
@@ -161,6 +162,13 @@ def test_pyreadstat_reads_spss_files_with_labels_and_measurement_levels(full_exp
     coverage, meta = pyreadstat.read_sav(str(full_export.folder / "spss" / "coverage.sav"))
     assert meta.variable_value_labels["state"]["complete"] == "all rows that the API returns were collected"
     assert coverage["state"].to_list()[0] == "complete"
+
+
+def test_every_kind_and_state_has_a_label_in_spss() -> None:
+    kinds = {"unit_kind": UnitKind, "state": UnitState, "selection": Selection}
+    assert {name: set(spss.VALUE_LABELS[name]) for name in kinds} == {
+        name: set(get_args(values)) for name, values in kinds.items()
+    }
 
 
 def test_texts_beyond_the_limit_of_spss_are_marked() -> None:
