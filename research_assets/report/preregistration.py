@@ -13,10 +13,10 @@ from typing import Any
 
 from research_assets.planning.forecast import EntityForecast
 from research_assets.report.provenance import COVERS
+from research_assets.study.provenance import IDENTIFYING_FIELDS
 from research_assets.study.spec import StudySpec
 from research_assets.text import one_line
 
-_ACCOUNTS = frozenset({"username", "video_id", "music_id"})
 _SLOT = "[to be completed before the data are analysed]"
 _SLOTS = {
     "Research questions and hypotheses": "",
@@ -105,7 +105,7 @@ def _conditions(query: Mapping[str, Any]) -> Iterator[str]:
         for condition in conditions:
             values = condition["field_values"]
             shown = dict(condition)
-            if condition["field_name"] in _ACCOUNTS:
+            if condition["field_name"] in IDENTIFYING_FIELDS:
                 shown["field_values"] = f"{len(values)} values, not named"
             yield f"  {group}: {json.dumps(shown, ensure_ascii=False, default=list)}"
 

@@ -26,13 +26,15 @@ from research_assets.storage.withheld import Cleaner
 from research_assets.study.spec import StudySpec
 from research_assets.text import one_line
 
-_DEFINING = (
-    *("start", "end", "day_sample", "query", "settle_days", "reobserve_days", "repeat", "count_lag_days"),
-    *("comments", "users", "panel", "follow_renames", "observe", "observe_until", "fields", "pseudonymous"),
+_NOT_DEFINING = frozenset(
+    {"name", "title", "owners", "quota_weight", "delete_after", "verify_by"}
+    # What the loader adds.
+    | {"left_out", "all_left_out", "pseudonyms", "declared"}
 )
-"""Attributes of `StudySpec` that define the data."""
+"""Attributes of `StudySpec` that do not define the data. A new attribute defines them unless it is named here."""
 
-_ACCOUNTS = frozenset({"username", "video_id", "music_id"})
+IDENTIFYING_FIELDS = frozenset({"username", "video_id", "music_id"})
+"""Fields of a condition whose values name an account, or lead to one."""
 _FILE_KEYS = {"day_sample": "days"}
 """Keys of the study file that are named otherwise than the attribute."""
 
@@ -103,7 +105,7 @@ def describe_study(study: StudySpec) -> dict[str, Any]:
     """Return the defining keys of a study that are not at their default, without names of accounts."""
     contents: dict[str, Any] = {}
     for field in fields(StudySpec):
-        if field.name not in _DEFINING:
+        if field.name in _NOT_DEFINING:
             continue
         value = getattr(study, field.name)
         default = field.default_factory() if field.default_factory is not MISSING else field.default
@@ -123,7 +125,7 @@ def _value(name: str, value: Any) -> Any:
 
 def _condition(condition: Mapping[str, Any]) -> dict[str, Any]:
     values = [str(value) for value in condition["field_values"]]
-    if condition["field_name"] in _ACCOUNTS:
+    if condition["field_name"] in IDENTIFYING_FIELDS:
         return {**condition, "field_values": _counted(values)}
     if condition["field_name"] == "keyword" and (mentions := [value for value in values if "@" in value]):
         return {**condition, "field_values": [*(value for value in values if "@" not in value), _counted(mentions)]}

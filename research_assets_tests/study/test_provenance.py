@@ -92,6 +92,8 @@ def test_form_of_the_file_is_no_change(load: Load, tmp_path: Path, settings: Set
         ("comments: none", "comments: {videos: sample, fraction: 0.5, seed: 1}"),
         ("comments: none", "comments: none\ndays: {sample: 0.2}"),
         ("comments: none", "comments: none\nsettle_days: 3"),
+        ("comments: none", "comments: none\nplaylists: true"),
+        ("comments: none", "comments: none\nrepeat: 0.1"),
         ("comments: none", "comments: none\nfields: {videos: [id, create_time, username]}"),
     ],
 )
