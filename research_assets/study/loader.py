@@ -91,7 +91,13 @@ _SCALAR_TAGS = frozenset({"str", "int", "float", "bool", "null", "merge", "value
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,40}")
 _DECIMAL = re.compile("-?(?:0|[1-9][0-9]{0,20})[.][0-9]{1,40}")
-_TRUTH_VALUES = (("attributes", "pseudonymous"), ("attributes", "panel", "follow_renames"))
+
+_TRUTH_VALUES = frozenset(
+    ("attributes", *key, name)
+    for key, model in MODEL_BY_KEY.items()
+    for name, field in model.model_fields.items()
+    if field.annotation is bool
+)
 """The keys whose value is true or false; elsewhere such a word is a text or an error."""
 
 _TEMPLATES = ("{{", "{%", "{#")
