@@ -20,6 +20,7 @@ from research_assets.export.contents import CoverageCount, Retrieval, software_v
 from research_assets.export.ddi import StudyText, ddi_xml, updated_ddi
 from research_assets.export.readme import FORMAT_NOTES, TERMS_NOTE, describe_days, describe_removals
 from research_assets.export.request import NETWORK_FORMATS, Export, ExportColumn, ExportedFile, MartSelection
+from research_assets.planning.messages import describe_day_sample
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
 
@@ -145,7 +146,11 @@ def _study_text(
     title = f"{kind}: {studies} ({export.made_at:%Y-%m-%d})"
     complete = sum(one.units for one in counts if one.state == "complete")
     units = sum(one.units for one in counts)
-    notes = [f"Study {spec.name}: comments of {spec.comments.described_videos}." for spec in specs]
+    notes = [
+        f"Study {spec.name}: {f'{days} ' if (days := describe_day_sample(spec, export.made_at)) else ''}"
+        f"Comments of {spec.comments.described_videos}."
+        for spec in specs
+    ]
     return StudyText(
         title=title,
         abstract=(

@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from research_assets.planning.forecast import EntityForecast
+from research_assets.planning.messages import describe_day_sample
 from research_assets.report.provenance import COVERS
 from research_assets.study.provenance import IDENTIFYING_FIELDS
 from research_assets.study.spec import StudySpec
@@ -80,9 +81,14 @@ def _parts(registration: Registration, costs: Sequence[EntityForecast], now: dat
     yield (
         f"Source: TikTok's Research API. Each day is collected no earlier than {study.settle_days} days after it ended "
         f"and observed again at these ages in days: {ages}. Profiles: {study.users.who}; profiles and lists are "
-        f"observed {study.observe}. " + _fields(study)
+        f"observed {study.observe}. "
+        + ("The playlists of the collected videos are observed in the same periods. " if study.playlists else "")
+        + (f"A share of {study.repeat:g} of the days is collected twice within a day. " if study.repeat else "")
+        + _fields(study)
     )
     yield "## Sampling"
+    if sample := describe_day_sample(study, now):
+        yield f"Days: {sample}"
     yield (
         f"All videos that the API returns are kept. Comments: {study.comments.described_videos}; "
         f"replies: {study.comments.replies}."

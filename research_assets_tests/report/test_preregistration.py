@@ -12,6 +12,7 @@ from research_assets.cli import main
 from research_assets.cli.environment import data_settings
 from research_assets.planning.forecast import EntityForecast
 from research_assets.report.preregistration import Registration, render_preregistration
+from research_assets.study.day_sample import DaySample
 from research_assets.study.loader import find_studies
 from research_assets.study.provenance import contents_of, read_provenance, study_hash
 from research_assets.study.spec import CommentRule, StudySpec
@@ -55,6 +56,14 @@ def test_document_states_what_is_fixed() -> None:
     ):
         assert part in text
     assert not re.search("anna|ben|carla", text)
+
+
+def test_document_states_sampled_and_repeated_days_and_playlists() -> None:
+    study = replace(STUDY, day_sample=DaySample(0.3, ("weekday",), 7), repeat=0.1, playlists=True)
+    text = render_preregistration(replace(REGISTRATION, study=study), [COST], NOW)
+    assert re.search(r"Days: \d+ of 28 days are sampled \(\d+%; at random by weekday, seed 7\)", text)
+    assert "A share of 0.1 of the days is collected twice within a day." in text
+    assert "The playlists of the collected videos are observed in the same periods." in text
 
 
 def test_document_says_if_collection_has_begun() -> None:
