@@ -15,8 +15,10 @@ from typing import Any
 import dagster as dg
 
 from research_assets.assets.partition_charts import chart, fill_gaps, read_bars, sparkline
+from research_assets.checks import PROVENANCE_CHECK
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import run_rules
+from research_assets.checks.study_health import provenance_result
 from research_assets.clock import Clock, ClocksDiffer
 from research_assets.collect.lists.other_periods import PeriodNotCurrent
 from research_assets.collect.run import collect
@@ -259,21 +261,26 @@ class CollectionRun:
         study, entity = self._task.study, self._task.entity
         failed = list[str]()
         for rule, result in run_rules(self._collector.settings.raw, study.name, entity, rules(study, entity)):
-            self._context.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=self._key,
-                    check_name=rule.name,
-                    passed=result.passed,
-                    metadata=result.metadata,
-                    severity=result.severity,
-                    description=result.description,
-                    blocking=rule.blocking,
-                )
-            )
+            self._report_check(rule.name, result, blocking=rule.blocking)
             if rule.blocking and not result.passed:
                 failed.append(f"{rule.name}: {result.description or rule.description}")
+        if entity == "videos":
+            self._report_check(PROVENANCE_CHECK, provenance_result(self._collector.settings, study))
         if failed and self._paused is None:
             raise dg.Failure(description="Blocking checks failed. " + log_text(" ".join(failed)), allow_retries=False)
+
+    def _report_check(self, name: str, result: dg.AssetCheckResult, *, blocking: bool = False) -> None:
+        self._context.instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=self._key,
+                check_name=name,
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
+                blocking=blocking,
+            )
+        )
 
     def _too_fresh_message(self) -> str:
         days = ", ".join(result.partition.isoformat() for result in self._partition_results)

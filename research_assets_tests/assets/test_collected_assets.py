@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from research_assets.checks import check_keys
 from research_assets.component import study_assets
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
@@ -218,8 +219,14 @@ def test_each_partition_is_materialized_once_with_the_charts_at_the_last(make_ha
         assert newest is not None
         assert {"chart", "remaining requests", "rows kept"} <= newest.metadata.keys()
         # The check steps of the run wait for an output that does not come, so the run reports their results.
-        checked = harness.instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(key, "all_units_settled"))
-        assert checked is not None
+        declared = [check for check in check_keys(harness.study) if check.asset_key == key]
+        assert declared
+        for check in declared:
+            checked = harness.instance.get_latest_asset_check_evaluation_record(check)
+            assert checked is not None, check
+            assert checked.event is not None, check
+            assert checked.event.dagster_event is not None, check
+            assert checked.event.dagster_event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION, check
 
 
 def test_pause_in_the_middle_of_a_day_is_reported_at_the_day(make_harness: Build) -> None:
