@@ -89,12 +89,7 @@ GROUPS = {
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
     # All of them read one moving world.
-    "meanings/test_counts.py": "meanings",
-    "meanings/test_identity.py": "meanings",
-    "meanings/test_methods.py": "meanings",
-    "meanings/test_report_text.py": "meanings",
-    "meanings/test_selection.py": "meanings",
-    "meanings/test_ties.py": "meanings",
+    "meanings/": "meanings",
     # All of them read one built warehouse.
     "warehouse/test_build.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",
@@ -106,13 +101,14 @@ GROUPS = {
     "warehouse/test_notebook.py": "warehouse",
     "warehouse/test_project.py": "warehouse",
 }
-"""Modules that share a costly session fixture, by the group that keeps them on one worker."""
+"""Modules and folders that share a costly session fixture, by the group that keeps them on one worker."""
 
 LONGEST_FIRST = (
     "end_to_end/",
     "browser/test_ui.py",
     "demo",
     "warehouse",
+    "meanings",
     "compliance/test_removal.py",
     "collect/test_crash.py",
     "warehouse/test_increment_tests.py",
@@ -172,7 +168,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _group(path: str) -> str:
-    return GROUPS.get(path, path)
+    return next((group for start, group in GROUPS.items() if path.startswith(start)), path)
 
 
 def _path(item: pytest.Item) -> str:

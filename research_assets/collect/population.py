@@ -179,7 +179,11 @@ def _digest(study: StudySpec, day: date, n_draws: int) -> str:
 def _open_journal(settings: Settings, study: StudySpec, day: date, n_draws: int) -> Path | None:
     digest = _digest(study, day, n_draws)
     for path in list_open_journals(_captures(settings), "videos", study.name):
-        start = next(read_events(path), None)
+        try:
+            start = next(read_events(path), None)
+        except FileNotFoundError:
+            # Another process has published it since the folder was listed.
+            continue
         if start is not None and start["header"].get("digest") == digest:
             return path
     return None

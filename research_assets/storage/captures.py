@@ -178,8 +178,12 @@ def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
             continue
         if path.suffix != ".jsonl":
             continue
-        with path.open("rb") as file:
-            first = file.readline()
+        try:
+            with path.open("rb") as file:
+                first = file.readline()
+        except FileNotFoundError:
+            # Another collection has published it since the folder was listed.
+            continue
         if is_torn(first) or manifest_path(sealed_path(path)).exists():
             path.unlink(missing_ok=True)
         elif not is_intact(first):
@@ -475,9 +479,16 @@ class Journal:
 
         If a complete line is damaged, the journal resumes before it: the lines before it are a state that the
         collection had. A copy of the whole file is set aside and a warning says what is requested again. Raises
-        JournalBusy if the journal is open elsewhere, DamagedCapture if it has no intact start event.
+        JournalBusy if the journal is open elsewhere or was sealed since it was listed, DamagedCapture if it has no
+        intact start event.
         """
-        handle = os.open(path, os.O_RDWR | os.O_APPEND)
+        sealed_meanwhile = (
+            f"Another process has sealed the journal {path} in the meantime. Nothing was changed. Try again."
+        )
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_APPEND)
+        except FileNotFoundError as error:
+            raise JournalBusy(sealed_meanwhile) from error
         try:
             try:
                 lock_file(handle, wait=False)
@@ -487,9 +498,7 @@ class Journal:
                     "Wait until that collection has ended."
                 ) from error
             if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
-                raise JournalBusy(
-                    f"Another process has sealed the journal {path} in the meantime. Nothing was changed. Try again."
-                )
+                raise JournalBusy(sealed_meanwhile)
             start: dict[str, Any] | None = None
             totals, unknown = CaptureTotals(), set[str]()
             with path.open("rb", buffering=CHUNK) as file:

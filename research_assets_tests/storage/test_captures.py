@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research_assets.storage import captures
 from research_assets.storage.captures import (
     DamagedCapture,
     Journal,
@@ -20,6 +21,7 @@ from research_assets.storage.captures import (
     list_sealed,
     read_events,
 )
+from research_assets.storage.checked_lines import is_torn
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
 PAGE = b'{"data":{"videos":[{"id":7503867840092128259}]}}'
@@ -132,6 +134,23 @@ def test_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
     resumed = Journal.resume(journal.path)
     resumed.append("page", {}, PAGE)
     assert resumed.pages == 1
+
+
+def test_journal_that_is_published_while_journals_are_listed_is_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (create_journal(tmp_path, now=NOON + timedelta(hours=hour)) for hour in range(2))
+
+    def publish_second(line: bytes) -> bool:
+        second.seal()
+        return is_torn(line)
+
+    # Another collection of the same study publishes a capture between the listing of the folder and the reading.
+    monkeypatch.setattr(captures, "is_torn", publish_second)
+    assert list_open_journals(tmp_path, "videos", "s") == [first.path]
+    assert not second.path.exists()
+    with pytest.raises(JournalBusy, match="has sealed the journal"):
+        Journal.resume(second.path)
 
 
 def test_threads_append_complete_lines(tmp_path: Path) -> None:
