@@ -131,6 +131,17 @@ def _parse_optional_url(text: str) -> str:
     return _url(text) if text else ""
 
 
+_DATABASE_URL = re.compile(r"postgresql://([^\s/@?#]+@)?[^\s/@?#]+/[^\s/?#]+(\?[^\s#]*)?")
+
+
+def _database_url(text: str) -> str:
+    if text and not _DATABASE_URL.fullmatch(text):
+        raise ValueError(
+            "must be empty, or the address of a PostgreSQL database such as postgresql://user:password@host/database"
+        )
+    return text
+
+
 _MOST_PATH_BYTES = 3_000
 """Maximum length of a configured path. Linux allows 4,096 bytes for a whole path, macOS 1,024."""
 
@@ -218,6 +229,12 @@ VARIABLES: dict[str, Variable] = {
         "0",
         _not_negative,
         "Requests of the pool `research` that are reserved for units due today; backfills do not use them",
+    ),
+    "ledger_url": Variable(
+        "RESEARCH_LEDGER",
+        "",
+        _database_url,
+        "PostgreSQL database of the quota ledger and the locks, for several machines; empty uses the data folder",
     ),
     "rate_limit": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Maximum number of requests per second"),
     "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Maximum number of concurrent requests"),
@@ -312,12 +329,12 @@ VARIABLES: dict[str, Variable] = {
 }
 """Environment variables, by the name of the attribute of `Settings`."""
 
-# An address of a webhook usually contains its password.
-_SECRETS = frozenset({"client_key", "client_secret", "alert_webhook", "pseudonym_key"})
+# The addresses of a webhook and of a database usually contain a password.
+_SECRETS = frozenset({"client_key", "client_secret", "alert_webhook", "pseudonym_key", "ledger_url"})
 
 _PATHS = frozenset({"root", "studies", "pseudonym_key_file", "instance_home"})
 
-NOT_FOR_DBT = ("TIKTOK_", "DBT_", VARIABLES["pseudonym_key"].name)
+NOT_FOR_DBT = ("TIKTOK_", "DBT_", VARIABLES["pseudonym_key"].name, VARIABLES["ledger_url"].name)
 """Beginnings of the names of variables that a build of the marts does not inherit: it needs no secret."""
 
 ENV_FILE = "RESEARCH_ENV_FILE"
@@ -390,6 +407,7 @@ class Settings:
     research_cap: int
     follow_cap: int
     quota_reserve: int
+    ledger_url: str = field(repr=False)
     rate_limit: float
     concurrency: int
     timeout: float

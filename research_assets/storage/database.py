@@ -1,0 +1,34 @@
+"""The PostgreSQL database of the quota ledger and the locks, which several machines share (`RESEARCH_LEDGER`).
+
+Not here: the tables of the ledger (see quota/), the locks (see locks.py).
+"""
+
+from sqlalchemy import Engine, create_engine
+
+_CONNECT_TIMEOUT_SECONDS = 10
+
+
+class MissingDriver(Exception):
+    """The driver of PostgreSQL is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "RESEARCH_LEDGER names a PostgreSQL database, but its driver is not installed. No request was sent. "
+            "Install it with: pip install 'research-assets[postgres]'"
+        )
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for a database; it connects at its first use. Raises MissingDriver.
+
+    Connections that the server has closed, for example because it was restarted, are replaced when they are taken from
+    the pool.
+    """
+    try:
+        return create_engine(
+            url.replace("postgresql://", "postgresql+psycopg2://", 1),
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "application_name": "research-assets"},
+            pool_pre_ping=True,
+        )
+    except ModuleNotFoundError as error:
+        raise MissingDriver from error
