@@ -5,6 +5,7 @@ open. When the parent is killed, the input ends, and so does this process: a bui
 the lock of the next one. Not here: its arguments and its results (see dbt_runner.py).
 """
 
+import gc
 import os
 from threading import Thread
 
@@ -19,6 +20,8 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     Thread(target=_end_with_parent, daemon=True).start()
+    # The process ends with its only call; dbt's objects are many and live as long as it does.
+    gc.disable()
     from dbt.cli.main import cli
 
     cli()
