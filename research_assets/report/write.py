@@ -19,6 +19,7 @@ from research_assets.report.handles import without_handles
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
+from research_assets.report.population import population_section, read_estimated_days
 from research_assets.report.provenance import design_text
 from research_assets.report.queries import read_report_data
 from research_assets.report.repeatability import read_repeated_days, repeatability_section
@@ -78,12 +79,15 @@ def write_report(settings: Settings, study: StudySpec, now: datetime, *, handles
     with connect_read_only(settings.published_marts) as connection:
         sampled_days = read_sampled_days(connection, study.name)
         repeated_days = read_repeated_days(connection, study.name)
+        estimated_days = read_estimated_days(connection, study.name)
     origin = _origin(settings)
     sections = report_sections(data, study, settings, origin, now, design)
     if estimates := day_sample_section(study, sampled_days, data.built_at):
         sections.insert(1, estimates)
     if repeatability := repeatability_section(repeated_days, study.repeat):
         sections.insert(-2, repeatability)
+    if population := population_section(estimated_days):
+        sections.insert(-2, population)
     pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
     problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
     for name, problem in problems.items():

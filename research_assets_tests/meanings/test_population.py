@@ -1,6 +1,10 @@
 """The mart of the estimated numbers of videos, beside the truth and the collected videos."""
 
+from datetime import UTC, datetime
+
 from research_assets.collect.population import read_populations, write_population_table
+from research_assets.report.population import EstimatedDay, population_section, read_estimated_days
+from research_assets.warehouse.reader import connect_read_only
 from research_assets_tests.meanings.moving_world import DRAWN_DAY, SAMPLE, MovingWorld
 
 
@@ -25,3 +29,28 @@ def test_table_is_written_once(world: MovingWorld) -> None:
     before = path.stat().st_mtime_ns
     write_population_table(world.settings)
     assert path.stat().st_mtime_ns == before
+
+
+def test_report_has_the_estimate_beside_the_collected_videos(world: MovingWorld) -> None:
+    with connect_read_only(world.settings.published_marts) as connection:
+        [day] = read_estimated_days(connection, SAMPLE.name)
+        assert read_estimated_days(connection, "top") == []
+    section = population_section([day])
+    assert section is not None
+    assert day.estimate is not None
+    assert day.n_videos_held is not None
+    [row] = section.tables[0].rows
+    assert row[0] == str(DRAWN_DAY)
+    assert row[5] == f"{round(day.estimate):,}"
+    assert row[9] == f"{day.n_videos_held:,}"
+    assert population_section([]) is None
+
+
+def test_report_says_that_a_number_is_unknown_and_that_draws_are_unequal() -> None:
+    ended = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    day = EstimatedDay(DRAWN_DAY, ended, 2, 200, 0, None, 5_400.0, None, 0.002, None)
+    section = population_section([day])
+    assert section is not None
+    [row] = section.tables[0].rows
+    assert row[4:] == ["0", "unknown", "5,400", "unknown", "0.002", "", ""]
+    assert "so the true number is higher" in section.sentences[-1]

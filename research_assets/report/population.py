@@ -1,0 +1,101 @@
+"""The section of a report on the numbers of videos that random draws estimate, beside the collected videos.
+
+Not here: the draws (see collect/population.py), the estimate (see estimates/population.py, and the mart population).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from math import isfinite
+
+import duckdb
+
+from research_assets.planning.messages import pluralize
+from research_assets.report.elements import ReportSection, ReportTable, number_columns, time_columns
+from research_assets.report.formatting import format_minute, format_number, format_share
+
+ESTIMATES_SQL = """
+select day, ended_at, n_draws, n_distinct, n_shared, estimate, estimate_low, estimate_high,
+    least(hour_p_value, region_p_value, length_p_value) as least_p_value,
+    case when day_state = 'complete' then n_videos_held end as n_videos_held
+from marts.population where study = $study order by day, ended_at
+"""
+
+_SMALL_P = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedDay:
+    """A row of the mart `population`: the numbers are of videos.
+
+    `least_p_value` is the smallest of the tests of equal probability; `n_videos_held` is None unless the day is
+    complete.
+    """
+
+    day: date
+    ended_at: datetime
+    n_draws: int
+    n_distinct: int
+    n_shared: int
+    estimate: float | None
+    estimate_low: float
+    estimate_high: float | None
+    least_p_value: float | None
+    n_videos_held: int | None
+
+
+def read_estimated_days(connection: duckdb.DuckDBPyConnection, study: str) -> list[EstimatedDay]:
+    """Return the estimates of a study, by day."""
+    return [EstimatedDay(*row) for row in connection.execute(ESTIMATES_SQL, {"study": study}).fetchall()]
+
+
+def _number(value: float | None) -> str:
+    """Return a number that may be unknown, or too large to be finite in damaged marts."""
+    if value is None:
+        return "unknown"
+    return format_number(round(value)) if isfinite(value) else ""
+
+
+def _share(day: EstimatedDay) -> str:
+    if not day.n_videos_held or not day.estimate or not isfinite(day.estimate):
+        return ""
+    return format_share(day.n_videos_held, round(day.estimate))
+
+
+def population_section(days: Sequence[EstimatedDay]) -> ReportSection | None:
+    """Return the section; None if no draws were sent."""
+    if not days:
+        return None
+    unequal = sum(one.least_p_value is not None and one.least_p_value < _SMALL_P for one in days)
+    sentences = [
+        (
+            f"The number of videos that the API returns for the query was estimated in {pluralize(len(days), 'run')} of "
+            "random draws, from the videos that pairs of draws share. The limits are exact 95 % limits for the number of "
+            "shared videos. Each estimate is a lower bound: if the API draws some videos more often than others, with "
+            "coefficient of variation CV, it is about N/(1 + CV²)."
+        )
+    ]
+    if unequal:
+        sentences.append(
+            f"In {pluralize(unequal, 'run')}, the hours, regions or lengths of the drawn videos differ from those of "
+            f"equal probabilities (p < {_SMALL_P:g}), so the true number is higher."
+        )
+    rows = [
+        [str(one.day), format_minute(one.ended_at), format_number(one.n_draws), format_number(one.n_distinct),
+         format_number(one.n_shared), _number(one.estimate), _number(one.estimate_low), _number(one.estimate_high),
+         "" if one.least_p_value is None else f"{one.least_p_value:.3f}",
+         "" if one.n_videos_held is None else format_number(one.n_videos_held),
+         _share(one)]
+        for one in days
+    ]  # fmt: skip
+    columns = [
+        *time_columns("day", "drawn"),
+        *number_columns("draws", "distinct", "shared", "estimate", "lower limit", "upper limit", "least p"),
+        *number_columns("collected", "share"),
+    ]
+    note = (
+        "Videos; times are UTC, of the last draw. Least p: the smallest of the tests of equal probability by hour of "
+        "upload, region and length. Collected: videos of a complete day, and their share of the estimate."
+    )
+    table = ReportTable("Estimated numbers of videos", columns, rows, note=note)
+    return ReportSection("population", "Number of matching videos", sentences, [], [table])
