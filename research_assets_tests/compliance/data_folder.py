@@ -55,6 +55,7 @@ STUDIES: tuple[StudySpec, ...] = tuple(
         panel=("sandbox_beet", "sandbox_balkon", "sandbox_likes"),
         comments=CommentRule(videos="top", n=3),
         users=UserRule(who="panel"),
+        playlists=True,
     )
     for name in ("garden", "kitchen")
 )
@@ -85,7 +86,7 @@ async def collect_data(settings: Settings) -> CollectorHarness:
     for spec in STUDIES:
         await harness.collect("videos", days(2), spec, transport=transport)
         await harness.collect("comments", days(2), spec, transport=transport)
-        for entity in LISTS:
+        for entity in (*LISTS, "playlists"):
             await harness.collect(entity, [week], spec)
     return harness
 

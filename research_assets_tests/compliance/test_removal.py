@@ -157,6 +157,21 @@ def test_withdrawn_video_leaves_captures_and_raw_tables_with_its_comments(folder
     assert not remove_items(folder.settings, folder.harness.clock.now)
 
 
+def playlists_of(folder: Folder) -> list[set[int]]:
+    """Return the ids of the videos of each page of a playlist."""
+    files = folder.settings.raw / "playlists" / "*" / "*" / "*.parquet"
+    return [set(ids) for (ids,) in folder.harness.sql(f"SELECT playlist_video_ids FROM read_parquet('{files}')")]
+
+
+def test_withdrawn_videos_leave_their_playlist(folder: Folder) -> None:
+    before = playlists_of(folder)
+    videos = max(before, key=len)
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=videos)
+    assert receipt.is_complete, receipt.problems
+    assert find(folder.settings.root, tuple(map(str, videos))) == []
+    assert playlists_of(folder) == [other for other in before if other != videos]
+
+
 def test_preview_changes_nothing(folder: Folder) -> None:
     video = most_commented(folder)
     before = digests(folder.settings)
