@@ -69,10 +69,10 @@ def population_section(days: Sequence[EstimatedDay]) -> ReportSection | None:
     unequal = sum(one.least_p_value is not None and one.least_p_value < _SMALL_P for one in days)
     sentences = [
         (
-            f"The number of videos that the API returns for the query was estimated in {pluralize(len(days), 'run')} of "
-            "random draws, from the videos that pairs of draws share. The limits are exact 95 % limits for the number of "
-            "shared videos. Each estimate is a lower bound: if the API draws some videos more often than others, with "
-            "coefficient of variation CV, it is about N/(1 + CV²)."
+            "The number of videos that the API returns for the query was estimated in "
+            f"{pluralize(len(days), 'run')} of random draws, from the videos that pairs of draws share. The limits are "
+            "exact 95 % limits for the number of shared videos. Each estimate is a lower bound: if the API draws some "
+            "videos more often than others, with coefficient of variation CV, it is about N/(1 + CV²)."
         )
     ]
     if unequal:
