@@ -128,7 +128,7 @@ class DistinctMissing:
 
 @dataclass(frozen=True, slots=True)
 class ObservedAccounts:
-    """Accounts whose profile or list was due in at least one wave (a week or day of observation).
+    """Accounts whose profile or list was due in at least one wave (a week or day of observation); or playlists.
 
     `observed` of them were complete in at least one wave, `always_observed` in each wave in which they were due.
     `observations` counts accounts times waves, `complete` those of them that are complete.

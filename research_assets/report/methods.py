@@ -82,11 +82,12 @@ def methods_section(
         "Data access": _access(origin) + (PSEUDONYMS if study.pseudonymous else ""),
         "Target population": _population(study),
         "Study file": design,
-        "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study)))),
+        "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study), _repeats(study)))),
         "Yield": _yield(data),
         "Attrition": _attrition(data),
         "Comments": _comments(data, study),
         "Accounts": _accounts(data, study),
+        "Playlists": _playlists(data, study),
         "Sampling": _sampling(data, study),
         "Missing data": _missing(data),
         "Requests": _requests(data),
@@ -185,6 +186,15 @@ def _ages(data: ReportData, study: StudySpec) -> str:
     return (
         f"The {pluralize(days.days, 'complete day')} {was_were(days.days)} first collected at a median age of "
         f"{_age_range(days)} after the end of the day{plan if planned else ''}.{videos}{counts}"
+    )
+
+
+def _repeats(study: StudySpec) -> str:
+    if not study.repeat:
+        return ""
+    return (
+        f"To assess repeatability, {format_percent(study.repeat)} of the complete days, chosen at random, were planned "
+        "for a second collection within a day of the first."
     )
 
 
@@ -372,6 +382,21 @@ def _accounts(data: ReportData, study: StudySpec) -> str:
             else f"The study included {panel}, whose lists had not been requested when this report was written."
         )
     return " ".join(sentences)
+
+
+def _playlists(data: ReportData, study: StudySpec) -> str:
+    if not study.playlists:
+        return ""
+    playlists = [one for one in data.accounts if one.entity == "playlists"]
+    if not playlists:
+        return "The playlists of the videos had not been requested when this report was written."
+    [observed] = playlists
+    return (
+        f"The playlists that contain the videos were observed {study.observe}, in {pluralize(observed.waves, 'wave')}: "
+        f"their names, and the ids of their videos. Of {pluralize(observed.accounts, 'playlist')}, "
+        f"{format_number(observed.observed)} ({format_share(observed.observed, observed.accounts)}) "
+        f"{was_were(observed.observed)} observed at least once."
+    )
 
 
 def _requests(data: ReportData) -> str:

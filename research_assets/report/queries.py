@@ -173,13 +173,14 @@ OBSERVED_ACCOUNTS_SQL = """
 with accounts as (
   select entity, unit, count(*) as due, count(*) filter (state = 'complete') as complete
   from marts.coverage
-  where study = $study and unit_kind = 'account' and entity not in ('videos', 'comments')
+  where study = $study and unit_kind in ('account', 'playlist') and entity not in ('videos', 'comments')
   group by entity, unit
 ),
 
 waves as (
   select entity, count(distinct partition_day) as waves from marts.coverage
-  where study = $study and unit_kind = 'account' and entity not in ('videos', 'comments') group by entity
+  where study = $study and unit_kind in ('account', 'playlist') and entity not in ('videos', 'comments')
+  group by entity
 )
 
 select

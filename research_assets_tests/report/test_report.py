@@ -350,6 +350,25 @@ def test_methods_state_that_handles_were_replaced_before_storage(settings: Setti
         assert ("replaced by keyed pseudonyms before" in text) is is_stated
 
 
+def test_methods_state_playlists_and_repeats(settings: Settings) -> None:
+    rows = garden_rows()
+    study = replace(STUDY, playlists=True, repeat=0.05)
+    publish(settings, rows)
+    without = str(methods_section(read_report_data(settings, "garden"), study, "sandbox", NOW).sentences)
+    assert "The playlists of the videos had not been requested" in without
+    assert "5 % of the complete days, chosen at random, were planned for a second collection" in without
+    rows["coverage"] += [
+        unit("playlists", "playlist", str(number), state)
+        for number, state in ((71, "complete"), (72, "complete"), (73, "missing"))
+    ]
+    settings.warehouse.unlink()
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    assert "Of 3 playlists, 2 (66.7 %) were observed at least once." in str(
+        methods_section(data, study, "sandbox", NOW).sentences
+    )
+
+
 def test_lists_with_more_rows_than_announced_have_a_reason(settings: Settings) -> None:
     rows = garden_rows()
     rows["coverage"] += [unit("comments", "video", "12", offered=9, kept=9, expected=4, completed_at=at(9))]
