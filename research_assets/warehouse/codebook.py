@@ -96,11 +96,14 @@ def create_codebook(db: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any]) 
         for number, (name, (kind, description, unit)) in enumerate(COLUMNS.items(), 1)
     ]
     definitions = ", ".join(f"{name} {kind}" for name, (kind, *_) in COLUMNS.items())
+    # One transaction: DuckDB writes each one to its log.
+    db.execute("BEGIN")
     db.execute(f"CREATE OR REPLACE TABLE marts.codebook ({definitions})")
     db.executemany(f"INSERT INTO marts.codebook VALUES ({', '.join('?' * len(COLUMNS))})", rows)
     db.execute(f"COMMENT ON TABLE marts.codebook IS {_literal(DESCRIPTION)}")
     for name, (_, description, _) in COLUMNS.items():
         db.execute(f"COMMENT ON COLUMN marts.codebook.{name} IS {_literal(description)}")
+    db.execute("COMMIT")
 
 
 def _count_mart(db: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> list[tuple[Any, ...]]:

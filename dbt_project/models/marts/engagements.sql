@@ -45,3 +45,5 @@ inner join {{ ref('int_lists__entries') }} as entries
     and newest.entity = entries.entity
     and newest.username = entries.username
     and cast(newest.video_id as string) = entries.entry
+    -- The entries of lists of accounts are not read.
+    and entries.entity in ('liked_videos', 'reposted_videos', 'pinned_videos')
