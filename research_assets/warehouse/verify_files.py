@@ -2,7 +2,7 @@
 
 Every file has a checksum that was written with it: the lines and manifests of captures, the digests of the raw tables,
 the rows of the ledger, DuckDB's blocks. Files that follow from others are built again, all others are named with what
-is lost and how to restore it. Sends no request. Not here: the checksums (see storage/ and quota/ledger.py), the checks
+is lost and how to restore it. Sends no request. Not here: the checksums (see storage/ and quota/sqlite_ledger.py), the checks
 when a file is read.
 """
 
@@ -18,7 +18,8 @@ import duckdb
 
 from research_assets.clock import SystemClock
 from research_assets.planning.messages import pluralize
-from research_assets.quota.ledger import Ledger, LedgerError
+from research_assets.quota.ledger import Ledger
+from research_assets.quota.ledger_database import LedgerError
 from research_assets.settings import Settings
 from research_assets.storage.captures import (
     DAMAGED_SUFFIX,

@@ -14,7 +14,8 @@ import pytest
 
 from research_assets.clock import SystemClock
 from research_assets.fields import REQUESTS
-from research_assets.quota.ledger import Ledger, LedgerError, QuotaExhausted
+from research_assets.quota.ledger import Ledger, QuotaExhausted
+from research_assets.quota.ledger_database import LedgerError
 from research_assets.storage.files import LOCK_FILE
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.workers import kill_at_disk_operation, reserve_until_exhausted
@@ -282,7 +283,7 @@ def test_creation_killed_at_any_step_leaves_no_draft_once_the_ledger_is_used(tmp
         killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
         assert reserve(ledger) == (1 if killed else 2)
         ledger.close()
-        names = {path.name for path in ledger.path.parent.iterdir()}
+        names = {path.name for path in Path(ledger.place).parent.iterdir()}
         assert names <= {LOCK_FILE, "quota.sqlite", "quota.sqlite-wal", "quota.sqlite-shm"}, f"step {step}"
         step += 1
     assert step > 8
@@ -291,10 +292,10 @@ def test_creation_killed_at_any_step_leaves_no_draft_once_the_ledger_is_used(tmp
 def test_new_ledger_uses_write_ahead_logging(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     reserve(ledger)
-    with closing(sqlite3.connect(ledger.path)) as db:
+    with closing(sqlite3.connect(Path(ledger.place))) as db:
         assert db.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert ledger.path.with_name("quota.sqlite-wal").exists()
+    assert Path(ledger.place).with_name("quota.sqlite-wal").exists()
 
 
 def test_reservation_survives_the_death_of_its_process(tmp_path: Path) -> None:
@@ -309,13 +310,13 @@ def test_reservation_survives_the_death_of_its_process(tmp_path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
 
 
 def _not_a_ledger(path: Path) -> None:
     path.unlink()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE t (x)")
 
 
@@ -340,12 +341,12 @@ def test_unusable_ledger_is_not_changed_and_its_error_states_what_to_do(
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     reserve(ledger)
     ledger.close()
-    damage(ledger.path)
-    before = ledger.path.read_bytes()
+    damage(Path(ledger.place))
+    before = Path(ledger.place).read_bytes()
     for _ in range(2):
         with pytest.raises(LedgerError, match=f"(?s){message}"):
             reserve(ledger)
-    assert ledger.path.read_bytes() == before
+    assert Path(ledger.place).read_bytes() == before
 
 
 def test_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
@@ -358,9 +359,12 @@ def test_closed_ledger_can_be_moved_away(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     reserve(ledger)
     ledger.close()
-    shutil.move(ledger.path, tmp_path / "old")
+    shutil.move(Path(ledger.place), tmp_path / "old")
     assert ledger.pool_state("research").used == 0
-    assert (ledger.path.stat().st_mode & 0o777, ledger.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert (Path(ledger.place).stat().st_mode & 0o777, Path(ledger.place).parent.stat().st_mode & 0o777) == (
+        0o600,
+        0o700,
+    )
 
 
 @pytest.mark.parametrize(
@@ -380,7 +384,7 @@ def test_opening_names_a_row_that_the_ledger_did_not_write(tmp_path: Path, chang
     for _ in range(3):
         settle(ledger, reserve(ledger))
     ledger.close()
-    with sqlite3.connect(ledger.path) as db:
+    with sqlite3.connect(Path(ledger.place)) as db:
         db.execute(change)
     for use in (lambda: ledger.pool_state("research"), lambda: reserve(ledger), ledger.verify):
         with pytest.raises(LedgerError, match=f"(?s)is damaged .*{message}.*Restore it from a backup"):
@@ -394,19 +398,19 @@ def test_requests_that_were_not_sent_do_not_count_as_lost(tmp_path: Path) -> Non
     ledger.verify()
     assert len([*ledger.iter_requests()]) == 2
     ledger.close()
-    with sqlite3.connect(ledger.path) as db:
+    with sqlite3.connect(Path(ledger.place)) as db:
         db.execute("DELETE FROM requests WHERE id = 2")
     with pytest.raises(LedgerError, match="1 requests in one table and 0 in another"):
         [*ledger.iter_requests()]
 
 
 def test_damage_of_old_requests_is_found_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("research_assets.quota.ledger._NEWEST_REQUESTS", 1)
+    monkeypatch.setattr("research_assets.quota.sqlite_ledger._NEWEST_REQUESTS", 1)
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     for _ in range(3):
         ledger.reserve("research", study="s", entity="videos", unit="u", endpoint="e", run="r")
     ledger.close()
-    with sqlite3.connect(ledger.path) as db:
+    with sqlite3.connect(Path(ledger.place)) as db:
         db.execute("UPDATE requests SET entity = 'comments' WHERE id = 1")
     assert ledger.pool_state("research").used == 3
     for read in (lambda: ledger.used_by_run("r"), lambda: [*ledger.iter_requests()], ledger.verify):
