@@ -9,22 +9,26 @@ decides (see planning/ and fair_share.py).
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, select, tuple_
 
 from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
-from research_assets.quota.ledger_database import LedgerDatabase
+from research_assets.quota.ledger_database import LedgerDatabase, LedgerUnreachable
+from research_assets.quota.postgres_ledger import PostgresLedger
 from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets.quota.tables import DAYS, REQUESTS, USED, verify_request_counts
 from research_assets.settings import Settings
 
-QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget"]
+QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget", "unreachable"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,6 +37,9 @@ MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = timedelta(minutes=15), timedelta(hours=
 
 # The API may return these statuses before it checks the quota, so they do not prove that requests remain.
 _STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
+
+RESTART_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Pauses between the attempts to reach a database that answered before. A restart of the server takes a few seconds."""
 
 _PAGE_ROWS = 5000
 """Number of requests that are read together."""
@@ -68,6 +75,7 @@ class QuotaExhausted(Exception):
     - `not_reset`: the API has refused every request since midnight; the pool is probed at growing intervals.
     - `reserved`: the remaining requests are reserved for work that is due today.
     - `budget`: the run has used its budget. Another run may start at `retry_at` if requests are free then.
+    - `unreachable`: the database of the ledger does not answer, so nothing can be reserved; `used` is 0.
     """
 
     def __init__(self, pool: str, cap: int, used: int, retry_at: datetime, reason: QuotaReason) -> None:
@@ -77,6 +85,7 @@ class QuotaExhausted(Exception):
             "not_reset": "the API has refused every request since midnight; the pool is probed at growing intervals",
             "reserved": f"the remaining {cap - used} requests are reserved for work that is due today",
             "budget": f"the run has used its budget ({used} of {cap} requests of the day are used)",
+            "unreachable": "the database of the quota ledger does not answer, see the log of the run",
         }[reason]
         available = "for this run" if reason == "budget" else "available"
         super().__init__(
@@ -99,6 +108,36 @@ class PoolState:
     available_at: datetime | None
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _repeated(operation: "Callable[Concatenate[Ledger, P], R]") -> "Callable[Concatenate[Ledger, P], R]":
+    """Return an operation of the ledger that waits for a database which is restarted, and is then repeated.
+
+    It waits only if the database answered before. Nothing is waiting for a command that has just begun, and after a
+    wait without success all operations fail at once until the database answers.
+    """
+
+    @wraps(operation)
+    def repeat(ledger: "Ledger", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in (*RESTART_PAUSES_SECONDS, None):
+            try:
+                result = operation(ledger, *args, **kwargs)
+            except LedgerUnreachable as error:
+                if pause is None or not ledger.answered:
+                    ledger.answered = False
+                    raise
+                _LOGGER.warning("%s Trying again after %s seconds.", error, pause)
+                ledger.sleep(pause)
+            else:
+                ledger.answered = True
+                return result
+        raise AssertionError("The last attempt returns or raises.")
+
+    return repeat
+
+
 class Ledger:
     """The quota ledger, created at its first use; safe to share between threads and across a fork.
 
@@ -109,6 +148,8 @@ class Ledger:
     def __init__(
         self, database: LedgerDatabase | Path, caps: Mapping[str, int], clock: Clock, *, quota_reserve: int = 0
     ) -> None:
+        self.answered = False
+        self.sleep: Callable[[float], None] = time.sleep
         self._database = database = SqliteLedger(database) if isinstance(database, Path) else database
         self.caps, self._clock, self._quota_reserve = dict(caps), clock, quota_reserve
         self._looked_ahead = False
@@ -121,10 +162,12 @@ class Ledger:
         """Return where the ledger is, for messages."""
         return self._database.place
 
+    @_repeated
     def exists(self) -> bool:
         """Return whether the ledger was created."""
         return self._database.exists()
 
+    @_repeated
     def reserve(
         self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True, run: str | None = None
     ) -> int:
@@ -148,7 +191,7 @@ class Ledger:
                     "day": today,
                     "study": study,
                     "entity": entity,
-                    "unit": unit,
+                    "unit": _storable(unit),
                     "endpoint": endpoint,
                     "sent_at": now.isoformat(),
                     "run": run,
@@ -200,6 +243,7 @@ class Ledger:
             raise QuotaExhausted(pool, cap, used, tomorrow, "reserved")
         return day.available_at is not None
 
+    @_repeated
     def settle(
         self,
         reservation: int,
@@ -217,7 +261,8 @@ class Ledger:
         """
         # If a power failure undoes this, the request stays reserved: at worst one request is lost, the cap still holds.
         with self._database.transaction(durable=False) as db:
-            values = {"status": status, "code": code, "rows": rows, "latency": latency, "log_id": log_id}
+            answer = {"status": status, "code": _storable(code), "log_id": _storable(log_id)}
+            values = {**answer, "rows": rows, "latency": latency}
             if not sent:
                 values["run"] = None
             reserved = db.execute(
@@ -236,6 +281,7 @@ class Ledger:
             now = self._now().isoformat()
             db.execute(_END_PROBE, {**key, "of_probe": reservation, "available_at": now})
 
+    @_repeated
     def mark_exhausted(self, pool: str, reservation: int | None = None) -> datetime:
         """Close a pool after the daily 429 of the API, even if the ledger shows free requests; returns when it reopens.
 
@@ -265,6 +311,7 @@ class Ledger:
         _LOGGER.warning("The API refused a request of pool %s: closed until %s", pool, available_at)
         return available_at
 
+    @_repeated
     def pool_state(self, pool: str, now: datetime | None = None) -> PoolState:
         """Return the state of a pool now, or at another time if no further request is reserved until then."""
         cap, now = self._cap(pool), (now or self._now()).astimezone(UTC)
@@ -283,6 +330,7 @@ class Ledger:
         reserve = 0 if due or pool != "research" else self._quota_reserve
         return max(0, self.pool_state(pool).remaining - reserve)
 
+    @_repeated
     def used_by_study(self, pool: str) -> dict[str, int]:
         """Return the number of reserved requests of today by study."""
         today = self._now().date().isoformat()
@@ -290,6 +338,7 @@ class Ledger:
             rows = db.execute(self._database.select(USED).where(USED.c.pool == pool, USED.c.day == today)).all()
             return {row.study: row.n for row in rows if self._database.verified(USED, row)}
 
+    @_repeated
     def used_by_run(self, run: str) -> dict[tuple[str, str], int]:
         """Return the number of requests that a run reserved, on all days, by study and entity."""
         with self._database.reading() as db:
@@ -322,6 +371,7 @@ class Ledger:
                 return
             last = (page[-1].day, page[-1].id)
 
+    @_repeated
     def rename_units(self, rename: Callable[[str, str], str], *, study: str | None = None, apply: bool = True) -> int:
         """Replace the units of the requests of a study, or of all; `rename` returns a new name for entity and unit.
 
@@ -368,6 +418,11 @@ class Ledger:
         return self.caps[pool]
 
 
+def _storable(value: str | None) -> str | None:
+    """Return a text without the one character that PostgreSQL stores in no text; the API may send it."""
+    return value and value.replace("\0", "\ufffd")
+
+
 def _closed_until(day: Row[Any], now: datetime) -> datetime | None:
     """Return the time until which a pool is closed; None if it is open.
 
@@ -388,26 +443,48 @@ def _probe_interval(probes: int) -> timedelta:
     return interval
 
 
+def open_ledger(settings: Settings, clock: Clock, *, path: Path | None = None) -> Ledger:
+    """Return the ledger of the settings: the PostgreSQL database if one is named, otherwise the SQLite file.
+
+    It is created at its first use. `path` replaces the path of the file.
+    """
+    database: LedgerDatabase = SqliteLedger(path or settings.ledger)
+    if settings.ledger_url:
+        database = PostgresLedger(settings.ledger_url, settings.ledger_schema)
+    return Ledger(database, settings.caps, clock, quota_reserve=settings.quota_reserve)
+
+
+def stored_ledgers(settings: Settings, clock: Clock) -> Iterator[Ledger]:
+    """Yield each ledger that exists: the SQLite file in the data folder, and that in the database; closes them.
+
+    A data folder may have both: the file is from the time before the database.
+    """
+    ledgers = [Ledger(settings.ledger, settings.caps, clock)]
+    if settings.ledger_url:
+        ledgers.append(open_ledger(settings, clock))
+    for ledger in ledgers:
+        try:
+            if ledger.exists():
+                yield ledger
+        finally:
+            ledger.close()
+
+
 def read_used_by_run(settings: Settings, clock: Clock, runs: Collection[str]) -> dict[str, dict[tuple[str, str], int]]:
     """Return `Ledger.used_by_run` for some runs; does not create a ledger."""
-    if not runs or not settings.ledger.exists():
-        return {run: {} for run in runs}
-    ledger = Ledger(settings.ledger, settings.caps, clock)
-    try:
-        return {run: ledger.used_by_run(run) for run in runs}
-    finally:
-        ledger.close()
+    if not runs:
+        return {}
+    with closing(open_ledger(settings, clock)) as ledger:
+        exists = ledger.exists()
+        return {run: ledger.used_by_run(run) if exists else {} for run in runs}
 
 
 def read_pools(settings: Settings, clock: Clock) -> tuple[dict[str, PoolState], dict[str, dict[str, int]]]:
     """Return the state of each pool, and the requests of today by pool and study; does not create a ledger."""
-    if not settings.ledger.exists():
-        today = clock.now().date()
-        return {pool: PoolState(pool, today, cap, 0, cap, 0, None) for pool, cap in settings.caps.items()}, {}
-    ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
-    try:
+    with closing(open_ledger(settings, clock)) as ledger:
+        if not ledger.exists():
+            today = clock.now().date()
+            return {pool: PoolState(pool, today, cap, 0, cap, 0, None) for pool, cap in settings.caps.items()}, {}
         return {pool: ledger.pool_state(pool) for pool in settings.caps}, {
             pool: ledger.used_by_study(pool) for pool in settings.caps
         }
-    finally:
-        ledger.close()
