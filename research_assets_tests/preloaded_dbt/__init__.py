@@ -2,7 +2,8 @@
 
 The tests build the warehouse more than a hundred times; the import and the parse take 2 seconds each. `server.py` does
 both once and forks a process for each call. In a data folder without a parsed project of its own, dbt begins with that
-of the server, compares it with the project's files as usual, and parses those that differ.
+of the server, compares it with the project's files as usual, and parses those that differ. `shortcuts.py` leaves out
+what dbt does again for each node. `make wheel` and the long lane build without all of this, as users do.
 `site/sitecustomize.py` runs at the start of each Python process of the tests: one that is about to run dbt hands its
 arguments, environment, folder, limits and streams to the server, waits, and ends with dbt's exit code. All else is as
 without the server: dbt is a process of its own, sees no credentials, and ends with the process that called it. A call

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.settings import DBT_PROJECT_DIR, VARIABLES, Settings
+from research_assets_tests.preloaded_dbt.shortcuts import take_shortcuts
 
 _FIRST_FREE = 3
 """The first file descriptor after the standard streams."""
@@ -27,11 +28,13 @@ def serve(address: str) -> None:
 
     from research_assets.warehouse import dbt_process  # noqa: F401
 
+    take_shortcuts()
     _lend_parsed_project()
     _write_no_manifest_in_builds()
-    # The collector of a child would touch, and so copy, all objects of this process.
+    # The collector of a child would touch, and so copy, all objects of this process. A child ends soon, so it has none.
     gc.collect()
     gc.freeze()
+    gc.disable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(f"{address}.new")
@@ -52,7 +55,7 @@ def _lend_parsed_project() -> None:
     """
     from dbt.contracts.graph.manifest import Manifest
     from dbt.parser.manifest import ManifestLoader, extended_mashumuro_decoder
-    from dbt_common.clients.jinja import template_cache
+    from dbt_common.clients.jinja import get_template, template_cache
     from dbt_common.invocation import get_invocation_id
 
     if (stored := _parse()) is None:
@@ -60,6 +63,8 @@ def _lend_parsed_project() -> None:
     parsed: Any = Manifest.from_msgpack(stored, decoder=extended_mashumuro_decoder)
     for macro in parsed.macros.values():
         template_cache.get_node_template(macro)
+    for node in parsed.nodes.values():
+        get_template(node.raw_code, {}, node)
     read: Callable[..., Any] = ManifestLoader.read_manifest_for_partial_parse
 
     def read_or_lend(loader: Any) -> Any:
@@ -102,21 +107,25 @@ def _write_no_manifest_in_builds() -> None:
 def _parse() -> bytes | None:
     """Return the parsed project; None if it has an error, which each call reports.
 
-    A child parses it, so that the server keeps neither threads nor state of a run of dbt.
+    The parse starts no thread. It also makes the schemas of dbt's configuration, which each call would make again.
     """
+    from dbt import deprecations
+    from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
+    environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="research-dbt-") as folder:
         arguments = ["parse", "--quiet", "--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
-        child = os.fork()
-        if child == 0:
-            build = Settings.from_env({VARIABLES["root"].name: folder}).warehouse_build
-            os.environ |= {"RESEARCH_WAREHOUSE_BUILD": str(build), "RESEARCH_WAREHOUSE_SCRATCH": ":memory:"}
-            dbtRunner().invoke([*arguments, "--target-path", folder, "--log-path", folder])
-            os._exit(0)
-        os.waitpid(child, 0)
+        build = Settings.from_env({VARIABLES["root"].name: folder}).warehouse_build
+        os.environ |= {"RESEARCH_WAREHOUSE_BUILD": str(build), "RESEARCH_WAREHOUSE_SCRATCH": ":memory:"}
+        dbtRunner().invoke([*arguments, "--target-path", folder, "--log-path", folder])
         parsed = Path(folder) / "partial_parse.msgpack"
-        return parsed.read_bytes() if parsed.exists() else None
+        stored = parsed.read_bytes() if parsed.exists() else None
+    os.environ.clear()
+    os.environ.update(environment)
+    reset_adapters()  # type: ignore[no-untyped-call]
+    deprecations.reset_deprecations()  # type: ignore[no-untyped-call]
+    return stored
 
 
 def _answer(caller: socket.socket) -> None:
