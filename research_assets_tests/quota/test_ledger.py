@@ -61,6 +61,20 @@ def test_ledger_records_every_request_with_the_columns_of_the_registry(place: Pl
     )
 
 
+def test_units_are_renamed_by_study_and_their_old_names_are_overwritten(place: Place) -> None:
+    ledger = ledger_at(place, FakeClock(MORNING))
+    assert ledger.rename_units(lambda *_: "gone") == 0, "no ledger is created"
+    assert not ledger.exists()
+    for study in "aab":
+        settle(ledger, reserve(ledger, study))
+    assert ledger.rename_units(lambda _, unit: f"{unit} gone", study="a", apply=False) == 2
+    assert ledger.rename_units(lambda _, unit: f"{unit} gone", study="a") == 2
+    assert ledger.rename_units(lambda _, unit: unit) == 0
+    ledger.compact()
+    ledger.verify()
+    assert [row["unit"] for row in ledger.iter_requests()] == ["2026-03-01 gone", "2026-03-01 gone", "2026-03-01"]
+
+
 def test_ledger_counts_the_requests_of_today_by_sender(place: Place) -> None:
     clock, caps = FakeClock(MORNING), {"research": 10, "follow": 10}
     ada, bo = SentBy("ada", "lab1"), SentBy("bo", "lab2")

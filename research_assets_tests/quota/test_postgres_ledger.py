@@ -16,11 +16,12 @@ from sqlalchemy import create_engine, text
 
 from research_assets.collect.sender import UNREACHABLE_PAUSE
 from research_assets.quota import postgres_ledger, tables
-from research_assets.quota.ledger import RESTART_PAUSES_SECONDS, Ledger, open_ledger, read_pools
+from research_assets.quota.ledger import RESTART_PAUSES_SECONDS, Ledger, open_ledger, read_pools, stored_ledgers
 from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
 from research_assets.quota.postgres_ledger import PostgresLedger, place_of
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
+from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.postgres import PostgresServer
@@ -229,6 +230,8 @@ def test_settings_choose_the_database_and_keep_simulated_requests_apart(
 ) -> None:
     simulated = replace(settings, ledger_url=postgres.url)
     real = replace(simulated, api_url="https://open.tiktokapis.com")
+    for schema in (simulated.ledger_schema, real.ledger_schema):
+        sql(postgres, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
     assert read_pools(real, clock)[0]["research"].used == 0
     assert not open_ledger(real, clock).exists(), "reading creates no ledger"
     for one, n_requests in ((simulated, 2), (real, 1)):
@@ -249,6 +252,22 @@ def test_damaged_counter_is_named(postgres: PostgresServer, database_place: Plac
     for use in (ledger.verify, lambda: reserve(ledger_at(database_place, FakeClock(MORNING)))):
         with pytest.raises(LedgerError, match=message):
             use()
+
+
+def test_file_and_database_are_both_verified_and_cleaned(
+    postgres: PostgresServer, settings: Settings, clock: FakeClock
+) -> None:
+    reserve(open_ledger(settings, clock))
+    sql(postgres, "DROP SCHEMA IF EXISTS research_assets CASCADE")
+    configured = replace(settings, ledger_url=postgres.url, api_url="https://data.invalid")
+    assert verify_files(configured).findings == ()
+    reserve(open_ledger(configured, clock))
+    assert verify_files(configured).findings == ()
+    assert [ledger.rename_units(lambda *_: "gone") for ledger in stored_ledgers(configured, clock)] == [1, 1]
+    sql(postgres, "UPDATE research_assets.used SET n = 7")
+    [finding] = verify_files(configured).findings
+    assert finding.kind == "damaged"
+    assert "7 in another" in finding.message
 
 
 @pytest.mark.parametrize(
