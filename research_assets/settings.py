@@ -434,6 +434,11 @@ class Settings:
     unknown: tuple[UnknownVariable, ...] = field(default=(), compare=False, repr=False)
     """Variables with names of the project, or similar ones, that the project does not know."""
 
+    def __post_init__(self) -> None:
+        """Note that the locks of the data folder are in a database, for the functions that lock files of the folder."""
+        if self.ledger_url:
+            _DATABASES[self.root] = self.ledger_url
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment; without `environ`, the `.env` file overridden by the environment of the process.
@@ -612,6 +617,17 @@ class Settings:
         """File of the key for pseudonyms in exports, outside the folder of the exports."""
         named = self.pseudonym_key_file
         return Path(named) if named else self.state / "keys" / "pseudonyms.key"
+
+
+_DATABASES: dict[Path, str] = {}
+"""Addresses of the databases of the data folders that settings of this process name."""
+
+
+def shared_folder(path: Path) -> tuple[Path, str] | None:
+    """Return the data folder that contains a path and the address of its database (RESEARCH_LEDGER); None without."""
+    roots = [root for root in _DATABASES if path.is_relative_to(root)]
+    root = max(roots, key=lambda root: len(root.parts), default=None)
+    return None if root is None else (root, _DATABASES[root])
 
 
 def stored_origin(settings: Settings) -> str:

@@ -31,6 +31,7 @@ from research_assets.quota.ledger import LedgerError, read_pools
 from research_assets.resources import PAUSED_TAG, CollectorResource
 from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import CaptureError
+from research_assets.storage.lock_errors import LockError
 from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
@@ -48,6 +49,7 @@ _NOT_RETRYABLE = (
     ConnectionSettingsError,
     PeriodNotCurrent,
     PartitionBusy,
+    LockError,
     CaptureError,
     LedgerError,
     ClocksDiffer,

@@ -37,7 +37,8 @@ from typing import Any, Literal
 
 from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
 from research_assets.settings import Settings
-from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.storage.file_locks import folder_lock
+from research_assets.storage.files import private_folder, write_private
 
 QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget"]
 

@@ -7,6 +7,9 @@ from sqlalchemy import Engine, create_engine
 
 _CONNECT_TIMEOUT_SECONDS = 10
 
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
+"""Options of a connection that notice within 30 seconds that the server does not answer any more."""
+
 
 class MissingDriver(Exception):
     """The driver of PostgreSQL is not installed."""
@@ -27,7 +30,11 @@ def open_engine(url: str) -> Engine:
     try:
         return create_engine(
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "application_name": "research-assets"},
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+                "application_name": "research-assets",
+                **_KEEPALIVE,
+            },
             pool_pre_ping=True,
         )
     except ModuleNotFoundError as error:

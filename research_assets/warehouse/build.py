@@ -16,6 +16,7 @@ import duckdb
 
 from research_assets.settings import Settings
 from research_assets.storage import files
+from research_assets.storage.lock_errors import LockTaken
 from research_assets.warehouse import changes, codebook, dbt_runner
 from research_assets.warehouse.changes import BuildInput, BuildRecord
 from research_assets.warehouse.dbt_runner import DbtError, LogCallback, NodeResult
@@ -42,10 +43,10 @@ def build_lock(settings: Settings) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(dbt_runner.file_lock(settings, "build", wait=False))
-        except BlockingIOError:
+        except LockTaken as error:
             raise BuildInProgress(
                 f"The build of the warehouse {settings.warehouse} did not start, because the warehouse is being built "
-                "by another process. Nothing was changed. Wait for that build to end, then start again if needed."
+                f"by {error.holder}. Nothing was changed. Wait for that build to end, then start again if needed."
             ) from None
         _remove_build(settings)
         yield

@@ -15,7 +15,7 @@ import pytest
 from research_assets.clock import SystemClock
 from research_assets.fields import REQUESTS
 from research_assets.quota.ledger import Ledger, LedgerError, QuotaExhausted
-from research_assets.storage.files import LOCK_FILE
+from research_assets.storage.file_locks import LOCK_FILE
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.workers import kill_at_disk_operation, reserve_until_exhausted
 
