@@ -131,7 +131,9 @@ def _parse_optional_url(text: str) -> str:
     return _url(text) if text else ""
 
 
-_DATABASE_URL = re.compile(r"postgresql://([^\s/@?#]+@)?[^\s/@?#]+/[^\s/?#]+(\?[^\s#]*)?")
+_DATABASE_URL = re.compile(
+    r"postgresql://([^\s/@?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:\d{1,5})?/[^\s/?#]+(\?[^\s#]*)?"
+)
 
 
 def _database_url(text: str) -> str:
@@ -553,6 +555,11 @@ class Settings:
         return self.state / "quota.sqlite"
 
     @property
+    def ledger_schema(self) -> str:
+        """Schema of the quota ledger in the database of `ledger_url`; simulated requests have one of their own."""
+        return "research_assets_sandbox" if self.origin == "sandbox" else "research_assets"
+
+    @property
     def warehouse(self) -> Path:
         """DuckDB file of the published warehouse."""
         return self.root / "warehouse.duckdb"
@@ -712,7 +719,8 @@ def data_settings() -> Settings:
     if uses_sandbox(settings):
         require_no_similar_name(settings)
         if "root" not in settings.named or stored_origin(settings) == "sandbox":
-            return Settings.from_env(over={VARIABLES["api_url"].name: "http://127.0.0.1"} | with_demo_study(settings))
+            over = {VARIABLES["api_url"].name: "http://127.0.0.1"} | LOCAL_LEDGER | with_demo_study(settings)
+            return Settings.from_env(over=over)
     return settings
 
 
@@ -734,14 +742,17 @@ def with_demo_study(settings: Settings) -> dict[str, str]:
 
 
 def export_credentials(settings: Settings) -> None:
-    """Put the credentials of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
+    """Put the secrets of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
 
     They may come from a `.env` file that Dagster has not read. Missing ones are empty, so that the project's own
     message says what is missing.
     """
-    for attribute in ("client_key", "client_secret"):
+    for attribute in ("client_key", "client_secret", "ledger_url"):
         os.environ[VARIABLES[attribute].name] = getattr(settings, attribute)
 
+
+LOCAL_LEDGER = {VARIABLES["ledger_url"].name: ""}
+"""Setting of a simulated API that the project starts by itself: its ledger is in the data folder of simulated data."""
 
 NO_TELEMETRY: Mapping[str, str] = {
     "DAGSTER_DISABLE_TELEMETRY": "1",

@@ -21,11 +21,12 @@ from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
+from research_assets_tests.postgres import postgres
 from research_assets_tests.preloaded_dbt import preloaded_dbt, use_server
 from research_assets_tests.profiles import LONG_EXAMPLES
 
 # Session fixtures that several packages use.
-__all__ = ["demo_sandbox", "demo_settings", "demo_summary"]
+__all__ = ["demo_sandbox", "demo_settings", "demo_summary", "postgres"]
 
 TESTS = Path(__file__).parent
 UNREACHABLE_URL = "http://127.0.0.1:9"
@@ -57,8 +58,7 @@ INTEGRATION = (
     "compliance/test_removal.py",
     "compliance/test_reports.py",
     "compliance/verification/test_marts.py",
-    "quota/test_ledger.py",
-    "quota/test_ledger_properties.py",
+    "quota/",
     "report/test_codebook.py",
     "report/test_drawing_process.py",
     "report/test_fonts.py",
@@ -89,6 +89,8 @@ GROUPS = {
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
+    # All of them use one PostgreSQL server.
+    "quota/": "quota",
     # All of them read one moving world.
     "meanings/": "meanings",
     # All of them read one built warehouse.

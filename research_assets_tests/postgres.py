@@ -45,6 +45,11 @@ class PostgresServer:
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} " + " ".join(f"-c {one}" for one in _SETTINGS)
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-o", options, "-l", f"{self.folder}/log", "-w", "start")
 
+    def is_running(self) -> bool:
+        """Return whether the server accepts connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; `immediate` is like a crash."""
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "-w", "stop")
@@ -65,6 +70,13 @@ class PostgresServer:
             )
             log.seek(0)
             assert done.returncode == 0, f"{program} failed:\n{log.read()}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["PostgresServer"]:
+    """A server for all tests of a worker, each in a schema of its own."""
+    with running_postgres() as server:
+        yield server
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import Any
 
 from research_assets.clock import SystemClock
 from research_assets.quota.ledger import Ledger, QuotaExhausted
+from research_assets.quota.ledger_database import LedgerDatabase
 from research_assets.storage.captures import Journal
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 
 
-def reserve_until_exhausted(path: Path, start: Barrier) -> None:
+def reserve_until_exhausted(place: Callable[[], LedgerDatabase], folder: Path, start: Barrier) -> None:
     """Reserve requests of a pool of 1,000 until it is exhausted; write the number of reservations to a file."""
-    ledger = Ledger(path, {"research": 1000}, SystemClock())
+    ledger = Ledger(place(), {"research": 1000}, SystemClock())
     start.wait()
     granted = 0
     while True:
@@ -28,7 +29,7 @@ def reserve_until_exhausted(path: Path, start: Barrier) -> None:
         granted += 1
         if granted % 7:
             ledger.settle(number, status=200, code="ok", rows=100, latency=0.5, log_id="x")
-    (path.parent / f"granted.{os.getpid()}").write_text(str(granted))
+    (folder / f"granted.{os.getpid()}").write_text(str(granted))
 
 
 def append_until_killed(root: Path, reported: int) -> None:

@@ -27,7 +27,8 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.forecast import add_recurring, forecast, forecast_pool
 from research_assets.planning.inputs import read_agenda_inputs
 from research_assets.planning.messages import format_short_time, pluralize
-from research_assets.quota.ledger import LedgerError, read_pools
+from research_assets.quota.ledger import read_pools
+from research_assets.quota.ledger_database import LedgerError
 from research_assets.resources import PAUSED_TAG, CollectorResource
 from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import CaptureError

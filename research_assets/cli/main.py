@@ -77,7 +77,7 @@ KNOWN_ERRORS = (
     "research_assets.storage.withdrawals:WithdrawalError",
     "research_assets.compliance.verification.step:VerificationError",
     "research_assets.warehouse.build:BuildInProgress",
-    "research_assets.quota.ledger:LedgerError",
+    "research_assets.quota.ledger_database:LedgerError",
     "research_assets.quota.ledger:QuotaExhausted",
     "research_assets.quota.server_time:SandboxUnreachable",
     "research_assets.warehouse.reader:WarehouseReadError",

@@ -29,6 +29,7 @@ from research_assets.collect.types import (
 )
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import days_of, list_open_journals
+from research_assets.storage.lock_errors import LocksLost
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import describe_left_out, leave_out_accounts
@@ -195,7 +196,12 @@ async def _collect_lists(
             if blocked:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
-            result = await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            try:
+                result = await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            except LocksLost as error:
+                run.stop_for_lost_locks(error)
+                assert run.stop is not None
+                return Paused(run.stop.pool, run.stop.reason, run.stop.retry_at, (partition,))
             if task.entity == "users" and not isinstance(result, Paused):
                 await follow_missing_accounts(study, run, partition)
             return result

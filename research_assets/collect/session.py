@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from research_assets.collect.resolution import Action, resolve
-from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
+from research_assets.collect.sender import UNREACHABLE_PAUSE, RequestContext, RequestSender, summarize_error
 from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress, StopCondition
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
@@ -149,15 +149,16 @@ class RunState:
         return None
 
     def stop_for_lost_locks(self, error: LocksLost) -> None:
-        """Stop the run because another process may work on its partitions: it sends and publishes nothing more.
+        """Pause the run because another process may work on its partitions: it sends and publishes nothing more.
 
-        What is in flight is still stored. The run ends with the error, which `raise_lost_locks` raises.
+        What is in flight is still stored.
         """
         self.locks_lost = self.locks_lost or error
-        self.stop = StopCondition(self.pool, str(error), self.context.clock.now())
+        if self.stop is None:
+            self.stop = StopCondition(self.pool, str(error), self.context.clock.now() + UNREACHABLE_PAUSE)
 
     def raise_lost_locks(self) -> None:
-        """Raise LocksLost if the run was stopped because it lost its locks."""
+        """Raise LocksLost if the run lost its locks, before it writes something more."""
         if self.locks_lost is not None:
             raise self.locks_lost
 

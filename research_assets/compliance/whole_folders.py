@@ -15,7 +15,7 @@ from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
 from research_assets.compliance.removal import FixedClock, rebuild_warehouse
 from research_assets.compliance.verification.held import drop_unknown
 from research_assets.compliance.verification.planning import cancel_tasks
-from research_assets.quota.ledger import Ledger
+from research_assets.quota.ledger import stored_ledgers
 from research_assets.settings import Settings
 from research_assets.storage.file_locks import FOLDER_ID
 from research_assets.storage.files import fsync_folder
@@ -108,8 +108,7 @@ class FolderRemoval:
 
     def _rename_units(self) -> None:
         settings, study = self._settings, self._plan.study
-        ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
-        try:
+        for ledger in stored_ledgers(settings, FixedClock(self._now)):
             changed = ledger.rename_units(
                 lambda _entity, _unit: REMOVED, study=None if study == EVERYTHING else study, apply=self._apply
             )
@@ -117,8 +116,6 @@ class FolderRemoval:
                 self.counts.setdefault("quota ledger", Counter())["rewritten rows"] += changed
                 if self._apply:
                     ledger.compact()
-        finally:
-            ledger.close()
 
     def _remove(self, kind: str, path: Path) -> None:
         if not path.exists():

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, create_engine
 _CONNECT_TIMEOUT_SECONDS = 10
 
 _KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
-"""Options of a connection that notice within 30 seconds that the server does not answer any more."""
+"""Options of libpq, so that a connection to a server that vanished fails after 30 seconds and not after hours."""
 
 
 class MissingDriver(Exception):
@@ -36,6 +36,8 @@ def open_engine(url: str) -> Engine:
                 **_KEEPALIVE,
             },
             pool_pre_ping=True,
+            # Errors would quote them.
+            hide_parameters=True,
         )
     except ModuleNotFoundError as error:
         raise MissingDriver from error

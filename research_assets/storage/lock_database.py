@@ -5,8 +5,8 @@ machine that stops answering ends after `DEAD_HOST_SECONDS`. A process that live
 server was restarted or the network failed, takes its locks again if no other process has had one of them meanwhile.
 Otherwise LocksLost stops it.
 
-The table `research_locks` names the holder of each lock, and shows whether another process has had it: its row is
-written when a lock is taken and deleted when it is released.
+The table `research_assets_locks.locks` names the holder of each lock, and shows whether another process has had it: its
+row is written when a lock is taken and deleted when it is released.
 
 Not here: what is locked, and the locks without a database (see locks.py, file_locks.py).
 """
@@ -36,13 +36,14 @@ from research_assets.storage.lock_errors import OWN_RUN, LockError, LocksLost, L
 DEAD_HOST_SECONDS = 60
 """Seconds after which the server ends the session of a machine that does not answer any more."""
 
-RECONNECT_SECONDS = 60.0
+RECONNECT_SECONDS = 30.0
 """Seconds for which a process that lost its session tries to take its locks again."""
 
 _POLL_SECONDS = 0.05
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS research_locks
+CREATE SCHEMA IF NOT EXISTS research_assets_locks;
+CREATE TABLE IF NOT EXISTS research_assets_locks.locks
     (name text PRIMARY KEY, key bigint NOT NULL, token text NOT NULL, holder text NOT NULL,
     since timestamptz NOT NULL DEFAULT now())
 """
@@ -54,14 +55,14 @@ _TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND application_name = :application
 """
 _RECORD = """
-INSERT INTO research_locks (name, key, token, holder)
+INSERT INTO research_assets_locks.locks (name, key, token, holder)
 SELECT name, key, :token, :holder FROM unnest(CAST(:names AS text[]), CAST(:keys AS bigint[])) AS new (name, key)
 ON CONFLICT (name) DO UPDATE SET token = excluded.token, holder = excluded.holder, since = now()
 """
-_OWN = "SELECT name FROM research_locks WHERE name = ANY(CAST(:names AS text[])) AND token = :token"
-_FORGET = "DELETE FROM research_locks WHERE name = ANY(CAST(:names AS text[])) AND token = :token"
+_OWN = "SELECT name FROM research_assets_locks.locks WHERE name = ANY(CAST(:names AS text[])) AND token = :token"
+_FORGET = "DELETE FROM research_assets_locks.locks WHERE name = ANY(CAST(:names AS text[])) AND token = :token"
 _HOLDERS = """
-SELECT name, holder, since FROM research_locks
+SELECT name, holder, since FROM research_assets_locks.locks
 WHERE starts_with(name, :prefix) AND key IN ( -- the row of a process that was killed stays
     SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND granted
@@ -242,9 +243,8 @@ class LockDatabase:
         self._close()
         self._lost = (
             f"The connection to the locks in the database at {self._address} was lost, and the locks could not be "
-            f"taken again: {reason}. The run stopped. All pages that it received are stored. No action is needed if "
-            "another process continues the work; otherwise start the collection again: it resumes after the last "
-            "stored page."
+            f"taken again: {reason}. All pages that this process received are stored. No action is needed if another "
+            "process continues the work; otherwise start it again: it resumes after the last stored page."
         )
         raise LocksLost(self._lost)
 
@@ -253,8 +253,8 @@ class LockDatabase:
         try:
             names, values = zip(*_session_settings(self._application).items(), strict=True)
             session.execute(text(_SET), {"names": list(names), "values": list(values)})
-            if session.execute(text("SELECT to_regclass('research_locks')")).scalar() is None:
-                with_key = {"key": _key("research_locks")}
+            if session.execute(text("SELECT to_regclass('research_assets_locks.locks')")).scalar() is None:
+                with_key = {"key": _key("research_assets_locks")}
                 session.execute(text("SELECT pg_advisory_lock(:key)"), with_key)
                 session.execute(text(_TABLE))
                 session.execute(text("SELECT pg_advisory_unlock(:key)"), with_key)

@@ -28,23 +28,17 @@ from research_assets.storage.locks import (
     lock_partitions,
 )
 from research_assets.storage.parquet_io import temporary_folder
-from research_assets_tests.postgres import PostgresServer, running_postgres
+from research_assets_tests.postgres import PostgresServer
 from research_assets_tests.storage.capture_factory import DAY, NOON
 from research_assets_tests.workers import child_process, hold_lock
 
 DAYS = [date(2026, 2, day) for day in range(1, 5)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_postgres() as running:
-        yield running
-
-
 @pytest.fixture
-def folder(server: PostgresServer, settings: Settings) -> Settings:
+def folder(postgres: PostgresServer, settings: Settings) -> Settings:
     """Settings of a data folder whose locks are in the database."""
-    return replace(settings, ledger_url=server.url)
+    return replace(settings, ledger_url=postgres.url)
 
 
 @contextmanager
@@ -55,9 +49,9 @@ def another_machine() -> Iterator[None]:
         yield
 
 
-def query(server: PostgresServer, statement: str) -> list[Any]:
+def query(postgres: PostgresServer, statement: str) -> list[Any]:
     """Run a statement in a session of its own, and return the values of its first column."""
-    engine = open_engine(server.url)
+    engine = open_engine(postgres.url)
     with engine.connect() as connection:
         values = list(connection.execute(sa.text(statement)).scalars())
     engine.dispose()
@@ -67,14 +61,14 @@ def query(server: PostgresServer, statement: str) -> list[Any]:
 BACKENDS = "FROM pg_stat_activity WHERE application_name LIKE 'research-assets locks %'"
 
 
-def backends(server: PostgresServer) -> list[int]:
+def backends(postgres: PostgresServer) -> list[int]:
     """Return the server processes of the sessions with locks."""
-    return query(server, f"SELECT pid {BACKENDS}")
+    return query(postgres, f"SELECT pid {BACKENDS}")
 
 
-def end_sessions(server: PostgresServer) -> None:
+def end_sessions(postgres: PostgresServer) -> None:
     """End all sessions with locks, as a restart of the server or a network failure does."""
-    assert all(query(server, f"SELECT pg_terminate_backend(pid, 10000) {BACKENDS}"))
+    assert all(query(postgres, f"SELECT pg_terminate_backend(pid, 10000) {BACKENDS}"))
 
 
 def open_journal(folder: Settings) -> Journal:
@@ -216,17 +210,17 @@ def test_waiting_for_a_lock_ends_with_its_release(folder: Settings) -> None:
     assert order == ["first", "second"]
 
 
-def test_lost_session_is_replaced_if_no_other_process_had_the_locks(folder: Settings, server: PostgresServer) -> None:
+def test_lost_session_is_replaced_if_no_other_process_had_the_locks(folder: Settings, postgres: PostgresServer) -> None:
     with lock_partitions(folder.state, "s", "videos", DAYS), exclusive(folder.state / "other.lock"):
-        old = backends(server)
-        end_sessions(server)
+        old = backends(postgres)
+        end_sessions(postgres)
         check(folder)
-        assert len(backends(server)) == 1
-        assert backends(server) != old
+        assert len(backends(postgres)) == 1
+        assert backends(postgres) != old
         with another_machine(), pytest.raises(PartitionBusy), lock_partitions(folder.state, "s", "videos", DAYS):
             pass
-        server.stop("immediate")
-        server.start()
+        postgres.stop("immediate")
+        postgres.start()
         check(folder)
         with another_machine(), pytest.raises(LockTaken), exclusive(folder.state / "other.lock"):
             pass
@@ -236,10 +230,10 @@ def test_lost_session_is_replaced_if_no_other_process_had_the_locks(folder: Sett
 
 @pytest.mark.parametrize("is_released", [False, True])
 def test_lost_session_is_not_replaced_after_another_process_had_a_lock(
-    folder: Settings, server: PostgresServer, is_released: bool
+    folder: Settings, postgres: PostgresServer, is_released: bool
 ) -> None:
     with lock_partitions(folder.state, "s", "videos", DAYS):
-        end_sessions(server)
+        end_sessions(postgres)
         with another_machine():
             other = lock_partitions(folder.state, "s", "videos", DAYS[3:])
             other.__enter__()
@@ -261,16 +255,16 @@ def test_lost_session_is_not_replaced_after_another_process_had_a_lock(
 
 
 def test_process_stops_if_the_server_stays_away(
-    folder: Settings, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    folder: Settings, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECONNECT_SECONDS", 0.0)
     with lock_partitions(folder.state, "s", "videos", DAYS):
-        server.stop("immediate")
+        postgres.stop("immediate")
         try:
             with pytest.raises(LocksLost, match="refused"):
                 check(folder)
         finally:
-            server.start()
+            postgres.start()
         with pytest.raises(LocksLost):
             check(folder)
     with lock_partitions(folder.state, "s", "videos", DAYS):
@@ -304,10 +298,10 @@ def test_folder_with_locks_in_a_database_is_not_used_without_it(
 
 
 def test_names_with_the_same_number_exclude_each_other_only_while_another_process_has_one(
-    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_key", lambda _: -7)
-    one, two = LockDatabase(server.url), LockDatabase(server.url)
+    one, two = LockDatabase(postgres.url), LockDatabase(postgres.url)
     one.try_lock(["a", "b"])
     one.try_lock(["c"])
     with pytest.raises(LockTaken, match="another process"):
@@ -320,8 +314,8 @@ def test_names_with_the_same_number_exclude_each_other_only_while_another_proces
     two.unlock(["d", "a"])
 
 
-def test_sessions_that_lock_in_parallel_admit_one(server: PostgresServer) -> None:
-    databases, admitted = [LockDatabase(server.url) for _ in range(4)], []
+def test_sessions_that_lock_in_parallel_admit_one(postgres: PostgresServer) -> None:
+    databases, admitted = [LockDatabase(postgres.url) for _ in range(4)], []
     names = [f"parallel/{number}" for number in range(20)]
     start = threading.Barrier(4)
 
@@ -342,7 +336,7 @@ def test_sessions_that_lock_in_parallel_admit_one(server: PostgresServer) -> Non
     admitted[0].unlock(names)
 
 
-def test_two_machines_never_write_one_journal(folder: Settings, server: PostgresServer) -> None:
+def test_two_machines_never_write_one_journal(folder: Settings, postgres: PostgresServer) -> None:
     journal = open_journal(folder)
     journal.append("page", {"rows": 1}, b'{"n":1}')
     with another_machine():
@@ -350,7 +344,7 @@ def test_two_machines_never_write_one_journal(folder: Settings, server: Postgres
         with pytest.raises(JournalBusy, match=r"is locked by .* on "):
             Journal.resume(journal.path)
     # Its machine stands still for so long that the server ends its session.
-    end_sessions(server)
+    end_sessions(postgres)
     with another_machine():
         other = Journal.resume(journal.path)
         other.append("page", {"rows": 2}, b'{"n":2}')
@@ -364,18 +358,18 @@ def test_two_machines_never_write_one_journal(folder: Settings, server: Postgres
 
 
 def test_page_is_stored_while_the_database_cannot_be_reached(
-    folder: Settings, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    folder: Settings, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECONNECT_SECONDS", 0.0)
     journal = open_journal(folder)
-    server.stop("immediate")
+    postgres.stop("immediate")
     try:
         journal.append("page", {"rows": 1}, b'{"n":1}')
         with pytest.raises(LocksLost):
             journal.seal()
         journal.close()
     finally:
-        server.start()
+        postgres.start()
     resumed = Journal.resume(journal.path)
     assert resumed.pages == 1
     resumed.seal()

@@ -146,7 +146,6 @@ class VideoSearch:
                     jobs.extend(_jobs(self._bisect.next_windows(unfinished, self._batches.dead.keys())))
                     for day_result in take_results(result.attempts, remaining, self._batches.requests):
                         yield day_result
-        self._run.raise_lost_locks()
         stop = self._run.stop or self._run.backfill_stop
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
