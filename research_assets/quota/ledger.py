@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, select, tuple_
 from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
 from research_assets.quota.ledger_database import LedgerDatabase, LedgerUnreachable
 from research_assets.quota.postgres_ledger import PostgresLedger
+from research_assets.quota.sent_by import SentBy, this_process
 from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets.quota.tables import DAYS, REQUESTS, USED, verify_request_counts
 from research_assets.settings import Settings
@@ -142,12 +143,20 @@ class Ledger:
     """The quota ledger, created at its first use; safe to share between threads and across a fork.
 
     `database` is where it is stored; a path means a SQLite file. `caps` are the requests per UTC day by pool. In the
-    pool `research`, `quota_reserve` requests are reserved for work that is due.
+    pool `research`, `quota_reserve` requests are reserved for work that is due. `sent_by` is who sends the
+    requests, by default the user and the host of this process.
     """
 
     def __init__(
-        self, database: LedgerDatabase | Path, caps: Mapping[str, int], clock: Clock, *, quota_reserve: int = 0
+        self,
+        database: LedgerDatabase | Path,
+        caps: Mapping[str, int],
+        clock: Clock,
+        *,
+        quota_reserve: int = 0,
+        sent_by: SentBy | None = None,
     ) -> None:
+        self._sent_by = sent_by or this_process()
         self.answered = False
         self.sleep: Callable[[float], None] = time.sleep
         self._database = database = SqliteLedger(database) if isinstance(database, Path) else database
@@ -194,6 +203,8 @@ class Ledger:
                     "unit": _storable(unit),
                     "endpoint": endpoint,
                     "sent_at": now.isoformat(),
+                    "sent_by": self._sent_by.user,
+                    "host": self._sent_by.host,
                     "run": run,
                 },
             ).scalar_one()
@@ -337,6 +348,18 @@ class Ledger:
         with self._database.reading() as db:
             rows = db.execute(self._database.select(USED).where(USED.c.pool == pool, USED.c.day == today)).all()
             return {row.study: row.n for row in rows if self._database.verified(USED, row)}
+
+    @_repeated
+    def used_by_sender(self) -> dict[SentBy, dict[str, int]]:
+        """Return the number of reserved requests of today by sender and pool; senders in the order of their names."""
+        today = self._now().date().isoformat()
+        sender = (REQUESTS.c.sent_by, REQUESTS.c.host, REQUESTS.c.pool)
+        of_today = (REQUESTS.c.day == today, REQUESTS.c.settled != 2)
+        used: dict[SentBy, dict[str, int]] = {}
+        with self._database.reading() as db:
+            for row in db.execute(select(*sender, func.count().label("n")).where(*of_today).group_by(*sender)):
+                used.setdefault(SentBy(row.sent_by, row.host), {})[row.pool] = row.n
+        return dict(sorted(used.items()))
 
     @_repeated
     def used_by_run(self, run: str) -> dict[tuple[str, str], int]:
@@ -488,3 +511,9 @@ def read_pools(settings: Settings, clock: Clock) -> tuple[dict[str, PoolState], 
         return {pool: ledger.pool_state(pool) for pool in settings.caps}, {
             pool: ledger.used_by_study(pool) for pool in settings.caps
         }
+
+
+def read_senders(settings: Settings, clock: Clock) -> dict[SentBy, dict[str, int]]:
+    """Return `Ledger.used_by_sender`; does not create a ledger."""
+    with closing(open_ledger(settings, clock)) as ledger:
+        return ledger.used_by_sender() if ledger.exists() else {}

@@ -3,8 +3,9 @@
 Times are ISO 8601 text in UTC, days the same of a UTC day.
 
 - `requests`: one row per reservation, completed by `Ledger.settle`. Rows are never deleted. `settled` is 0 until then,
-  1 for a request that was sent, and 2 for one that was not sent and was released. `run` is the run whose budget the
-  request was taken from; null without a budget and for a request that was not sent.
+  1 for a request that was sent, and 2 for one that was not sent and was released. `sent_by` and `host` are the user and
+  the machine; no raw table, mart, report or export contains them. `run` is the run whose budget the request was taken
+  from; null without a budget and for a request that was not sent.
 - `days`: per pool and UTC day the reserved requests (`used`), the responses that prove that the quota works
   (`answered`), the daily 429s (`n_refused_by_api`), whether the API reported the day as used up (`exhausted`), the time
   until which the pool is closed (`available_at`), the number of failed probes on a day without a response (`probes`),
@@ -65,6 +66,8 @@ REQUESTS = Table(
     Column("unit", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("sent_at", Text, nullable=False),
+    Column("sent_by", Text, nullable=False),
+    Column("host", Text, nullable=False),
     Column("run", Text),
     _count("settled"),
     Column("status", Integer),

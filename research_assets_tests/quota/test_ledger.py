@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import pwd
+import socket
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from research_assets.fields import REQUESTS
 from research_assets.quota import tables
 from research_assets.quota.ledger import Ledger
 from research_assets.quota.ledger_database import LedgerError
+from research_assets.quota.sent_by import SentBy, this_process
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.quota.operations import MORNING, Place, ledger_at, refused, reserve, settle
 from research_assets_tests.workers import reserve_until_exhausted
@@ -56,6 +59,26 @@ def test_ledger_records_every_request_with_the_columns_of_the_registry(place: Pl
     assert [row["day"].day for row in ledger.iter_requests()] == [2, 2, 2, 3], (
         "ordered by day, even if the clock was set back"
     )
+
+
+def test_ledger_counts_the_requests_of_today_by_sender(place: Place) -> None:
+    clock, caps = FakeClock(MORNING), {"research": 10, "follow": 10}
+    ada, bo = SentBy("ada", "lab1"), SentBy("bo", "lab2")
+    reserve(Ledger(place(), caps, clock, sent_by=bo))
+    clock.advance(days=1)
+    for sender, pools in ((bo, ["research"]), (ada, ["research", "follow", "research"])):
+        ledger = Ledger(place(), caps, clock, sent_by=sender)
+        for pool in pools:
+            settle(ledger, reserve(ledger, pool=pool))
+    settle(ledger, reserve(ledger), None, sent=False)
+    assert list(ledger.used_by_sender().items()) == [(ada, {"research": 2, "follow": 1}), (bo, {"research": 1})]
+
+
+def test_requests_name_the_user_and_the_host_of_the_process(place: Place) -> None:
+    ledger = ledger_at(place, FakeClock(MORNING))
+    reserve(ledger)
+    assert ledger.used_by_sender() == {this_process(): {"research": 1}}
+    assert this_process() == SentBy(pwd.getpwuid(os.getuid()).pw_name, socket.gethostname())
 
 
 def test_settling_twice_changes_nothing_and_an_unsent_request_is_released(place: Place) -> None:

@@ -17,7 +17,7 @@ from typing import Literal, cast
 from research_assets.clock import next_midnight
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
 from research_assets.collect.types import CollectorContext, RequestBudget, StopCondition
-from research_assets.compliance.audit_log import current_user, record_command
+from research_assets.compliance.audit_log import record_command
 from research_assets.compliance.forget import Receipt, remove_items
 from research_assets.compliance.verification import due
 from research_assets.compliance.verification.accounts import accounts_last_seen, held_accounts, videos_of
@@ -38,6 +38,7 @@ from research_assets.compliance.verification.tasks import (
 )
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
+from research_assets.quota.sent_by import this_process
 from research_assets.settings import Settings
 from research_assets.storage.file_locks import LOCK_FILE, exclusive
 from research_assets.storage.files import private_folder
@@ -161,7 +162,7 @@ def give_word(settings: Settings, name: str, word: Literal["confirmed", "rejecte
         if word == "rejected" and task.phase == "apply":
             raise VerificationError(f"The answer of the task {name} is accepted already. Nothing was changed.")
         record_command(settings, f"verify --{word.removesuffix('ed')} {name}", now)
-        journal.append(word, name, now, user=current_user())
+        journal.append(word, name, now, user=this_process().user)
         if word == "rejected":
             schedule = Schedule.load(settings)
             schedule.next_check.pop(stream_of(task.kind, task.method), None)
