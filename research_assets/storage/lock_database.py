@@ -11,10 +11,8 @@ row is written when a lock is taken and deleted when it is released.
 Not here: what is locked, and the locks without a database (see locks.py, file_locks.py).
 """
 
-import getpass
 import hashlib
 import os
-import platform
 import secrets
 import threading
 import time
@@ -32,6 +30,7 @@ from research_assets.settings import VARIABLES
 from research_assets.storage.database import open_engine
 from research_assets.storage.files import private_folder, write_private
 from research_assets.storage.lock_errors import OWN_RUN, LockError, LocksLost, LockTaken
+from research_assets.storage.sent_by import this_process
 
 DEAD_HOST_SECONDS = 60
 """Seconds after which the server ends the session of a machine that does not answer any more."""
@@ -155,6 +154,15 @@ class LockDatabase:
                     self._close()
             if not self._held:
                 self._lost = ""
+
+    def is_locked(self, name: str) -> bool:
+        """Return whether a process has a lock. A holder that lost it can still take it again."""
+        try:
+            self.try_lock([name], is_recorded=False)
+        except LockTaken:
+            return True
+        self.unlock([name])
+        return False
 
     def check(self) -> None:
         """Raise LocksLost unless this process still has all its locks; takes them again if that is possible."""
@@ -361,11 +369,7 @@ def _key(name: str) -> int:
 
 def _holder() -> str:
     """Return the user, the host and the id of this process."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
-    return f"{user} on {platform.node()} (process {os.getpid()})"
+    return f"{this_process().user} on {this_process().host} (process {os.getpid()})"
 
 
 def _describe(holder: str, since: datetime) -> str:

@@ -12,7 +12,7 @@ Not here: locks of whole files and folders (see file_locks.py).
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -37,6 +37,10 @@ class PartitionBusy(Exception):
             "Wait for that run to finish; its data is shared."
         )
         self.study, self.entity, self.day = study, entity, day
+
+
+_CHECK_SECONDS = 20.0
+"""Interval (seconds) at which the locks of a run are checked, whatever it does."""
 
 
 @dataclass(slots=True)
@@ -100,6 +104,49 @@ def lock_check(state: Path) -> Callable[[], None] | None:
     """
     shared = find_database(state / "locks")
     return None if shared is None else shared[0].check
+
+
+@contextmanager
+def lock_run(state: Path, run: str) -> Iterator[str]:
+    """Show other machines during the block that a run is in progress; yield the identity of the data folder.
+
+    The locks are checked regularly, so that a run that sends no request does not seem dead after a restart of the
+    server. Without a database nothing is shown, and the identity is empty.
+    """
+    if (shared := find_database(_run_name(state, run))) is None:
+        yield ""
+        return
+    database, name = shared
+    has_ended = threading.Event()
+
+    def check() -> None:
+        while not has_ended.wait(_CHECK_SECONDS):
+            # The run itself reports this error when it uses its locks.
+            with suppress(LockError):
+                database.check()
+
+    database.lock(name, is_recorded=True)
+    try:
+        threading.Thread(target=check, name="locks", daemon=True).start()
+        yield name.partition("/")[0]
+    finally:
+        has_ended.set()
+        database.unlock([name])
+
+
+def is_running(state: Path, folder: str, run: str) -> bool:
+    """Return whether a run of a data folder is in progress, on any machine; True if that is unknown.
+
+    `folder` is the identity that `lock_run` returned. Raises LockError if the database cannot be used.
+    """
+    if not folder or (shared := find_database(_run_name(state, run))) is None:
+        return True
+    database, name = shared
+    return name.partition("/")[0] != folder or database.is_locked(name)
+
+
+def _run_name(state: Path, run: str) -> Path:
+    return state / "runs" / run
 
 
 def require_file_locks(state: Path) -> None:

@@ -38,12 +38,12 @@ from research_assets.compliance.verification.tasks import (
 )
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
-from research_assets.quota.sent_by import this_process
 from research_assets.settings import Settings
 from research_assets.storage.file_locks import LOCK_FILE, exclusive
 from research_assets.storage.files import private_folder
 from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.locks import RunInProgress
+from research_assets.storage.sent_by import this_process
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.tiktok import compliance
 from research_assets.tiktok.errors import (
