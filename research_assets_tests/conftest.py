@@ -50,6 +50,7 @@ INTEGRATION = (
     "cli/test_ui.py",
     "collect/test_clock.py",
     "collect/test_crash.py",
+    "collect/test_lost_locks.py",
     "collect/test_pseudonymous.py",
     "collect/test_query_parts.py",
     "collect/test_random_faults.py",
