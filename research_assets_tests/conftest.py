@@ -70,6 +70,7 @@ INTEGRATION = (
     "sensors/test_sensor_build_marts.py",
     "sensors/test_sensor_collection.py",
     "storage/test_captures_crash.py",
+    "storage/test_dead_host.py",
     "storage/test_lock_database.py",
     "storage/test_raw_writer_crash.py",
     "study/test_dg.py",
