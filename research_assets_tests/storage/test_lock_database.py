@@ -28,6 +28,7 @@ from research_assets.storage.locks import (
     lock_partitions,
 )
 from research_assets.storage.parquet_io import temporary_folder
+from research_assets.warehouse.build import BuildInProgress, build_lock
 from research_assets_tests.postgres import PostgresServer
 from research_assets_tests.storage.capture_factory import DAY, NOON
 from research_assets_tests.workers import child_process, hold_lock
@@ -294,6 +295,18 @@ def test_folder_with_locks_in_a_database_is_not_used_without_it(
     ):
         pass
     with pytest.raises(LockError, match="RESEARCH_LEDGER, which is not set"), lock_all_partitions(settings.state):
+        pass
+    with pytest.raises(LockError, match="RESEARCH_LEDGER, which is not set"), build_lock(settings):
+        pass
+
+
+def test_message_about_a_build_names_who_builds(folder: Settings) -> None:
+    with (
+        build_lock(folder),
+        another_machine(),
+        pytest.raises(BuildInProgress, match=r"is being built by .+ on .+ since"),
+        build_lock(folder),
+    ):
         pass
 
 
