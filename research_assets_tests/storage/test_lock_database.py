@@ -123,6 +123,15 @@ def test_same_folder_at_another_path_has_the_same_locks(folder: Settings, tmp_pa
     assert (folder.state / FOLDER_ID).read_text() != (other.state / FOLDER_ID).read_text()
 
 
+def test_simulated_data_inside_a_shared_folder_has_locks_of_its_own(settings: Settings) -> None:
+    shared = replace(settings, ledger_url="postgresql://lab@127.0.0.1:9/lab")
+    local = replace(shared.for_sandbox(), ledger_url="")
+    with lock_partitions(local.state, "s", "videos", DAYS):
+        pass
+    assert lock_check(local.state) is None
+    assert not (shared.state / FOLDER_ID).exists()
+
+
 def test_killed_process_releases_its_locks(folder: Settings) -> None:
     ready, report = os.pipe()
     with child_process(lambda: hold_lock(folder.state, DAYS, report)):
