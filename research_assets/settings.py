@@ -436,6 +436,10 @@ class Settings:
     unknown: tuple[UnknownVariable, ...] = field(default=(), compare=False, repr=False)
     """Variables with names of the project, or similar ones, that the project does not know."""
 
+    def __post_init__(self) -> None:
+        """Note whether the locks of the data folder are in a database, for the functions that lock files of it."""
+        _DATABASES[self.root] = self.ledger_url
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment; without `environ`, the `.env` file overridden by the environment of the process.
@@ -619,6 +623,16 @@ class Settings:
         """File of the key for pseudonyms in exports, outside the folder of the exports."""
         named = self.pseudonym_key_file
         return Path(named) if named else self.state / "keys" / "pseudonyms.key"
+
+
+_DATABASES: dict[Path, str] = {}
+"""Address of the database of each data folder that settings of this process name; empty for one without."""
+
+
+def shared_folder(path: Path) -> tuple[Path, str] | None:
+    """Return the data folder that contains a path and the address of its database (RESEARCH_LEDGER); None without."""
+    root = next((folder for folder in (path, *path.parents) if folder in _DATABASES), None)
+    return (root, _DATABASES[root]) if root is not None and _DATABASES[root] else None
 
 
 def stored_origin(settings: Settings) -> str:

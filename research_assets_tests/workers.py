@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -59,6 +60,22 @@ def hold_lock(state: Path, days: list[date], ready: int) -> None:
                 signal.pause()
     except PartitionBusy:
         os.write(ready, b"n")
+
+
+@contextmanager
+def child_process(work: Callable[[], object]) -> Iterator[int]:
+    """Run a function in a child process; the process is killed at the end of the block."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def kill_at_disk_operation(step: int) -> list[int]:

@@ -32,6 +32,7 @@ from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
 from research_assets.resources import PAUSED_TAG, CollectorResource
 from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import CaptureError
+from research_assets.storage.lock_errors import LockError
 from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
@@ -49,6 +50,7 @@ _NOT_RETRYABLE = (
     ConnectionSettingsError,
     PeriodNotCurrent,
     PartitionBusy,
+    LockError,
     CaptureError,
     LedgerError,
     ClocksDiffer,

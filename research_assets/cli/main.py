@@ -70,6 +70,8 @@ KNOWN_ERRORS = (
     "research_assets.tiktok.connection:ConnectionSettingsError",
     "research_assets.storage.captures:CaptureError",
     "research_assets.storage.raw_digests:DamagedRawFile",
+    "research_assets.storage.database:MissingDriver",
+    "research_assets.storage.lock_errors:LockError",
     "research_assets.storage.locks:PartitionBusy",
     "research_assets.storage.locks:RunInProgress",
     "research_assets.storage.withdrawals:WithdrawalError",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from research_assets.planning.coverage_board import BoardRow, CoverageBoard, StateRun
     from research_assets.planning.coverage_summary import StateCount
     from research_assets.quota.ledger import PoolState
-    from research_assets.quota.sent_by import SentBy
+    from research_assets.storage.sent_by import SentBy
     from research_assets.study.spec import StudySpec
     from research_assets.units.coverage import UnitState
 

@@ -127,11 +127,14 @@ class RequestSender:
         concurrency: int,
         budget: RequestBudget | None = None,
         pseudonyms: Pseudonyms | None = None,
+        check_locks: Callable[[], None] | None = None,
     ) -> None:
         """`budget` limits the requests of the run; None for what the pool has left.
 
-        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors.
+        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors. `check_locks` is called
+        before each request, which is not sent if it raises an error; None if the locks of the run cannot be lost.
         """
+        self._check_locks = check_locks
         self._client, self._pseudonyms = client, pseudonyms
         self._ledger = ledger
         self._clock = clock
@@ -333,6 +336,8 @@ class RequestSender:
                 if wait_for is not None:
                     await asyncio.shield(wait_for)
                 self._require_open(endpoint.pool)
+                if self._check_locks is not None:
+                    await asyncio.to_thread(self._check_locks)
             except BaseException:
                 self._release(reservation)
                 raise

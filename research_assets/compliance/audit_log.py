@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import orjson
 
-from research_assets.quota.sent_by import this_process
 from research_assets.settings import Settings
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
 from research_assets.storage.files import private_folder
+from research_assets.storage.sent_by import this_process
 
 AUDIT_LOG = "audit_log.jsonl"
 """Name of the record in the folder `state`."""

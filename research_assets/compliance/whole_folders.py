@@ -17,6 +17,7 @@ from research_assets.compliance.verification.held import drop_unknown
 from research_assets.compliance.verification.planning import cancel_tasks
 from research_assets.quota.ledger import stored_ledgers
 from research_assets.settings import Settings
+from research_assets.storage.file_locks import FOLDER_ID
 from research_assets.storage.files import fsync_folder
 from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
@@ -86,7 +87,7 @@ class FolderRemoval:
         state, home = settings.state, settings.dagster_home
         kept = (
             *(log_path(state), key_path(state), state / RECEIPTS, state / AUDIT_LOG, plan_path(state)),
-            *(state / "origin", state / "locks", home / "dagster.yaml", home / "dagster.yml"),
+            *(state / "origin", state / "locks", state / FOLDER_ID, home / "dagster.yaml", home / "dagster.yml"),
             *(settings.ledger.with_name(settings.ledger.name + end) for end in ("", "-wal", "-shm")),
         )
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):

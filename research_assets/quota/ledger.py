@@ -24,10 +24,10 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, select, tuple_
 from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
 from research_assets.quota.ledger_database import LedgerDatabase, LedgerUnreachable
 from research_assets.quota.postgres_ledger import PostgresLedger
-from research_assets.quota.sent_by import SentBy, this_process
 from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets.quota.tables import DAYS, REQUESTS, USED, verify_request_counts
 from research_assets.settings import Settings
+from research_assets.storage.sent_by import SentBy, this_process
 
 QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget", "unreachable"]
 

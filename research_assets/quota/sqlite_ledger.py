@@ -46,7 +46,8 @@ from research_assets.quota.tables import (
     verify_counters,
     verify_request_counts,
 )
-from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.storage.file_locks import folder_lock
+from research_assets.storage.files import private_folder, write_private
 
 _LOGGER = logging.getLogger(__name__)
 

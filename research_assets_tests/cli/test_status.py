@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 from research_assets.cli import main
 from research_assets.clock import SystemClock
 from research_assets.quota.ledger import Ledger
-from research_assets.quota.sent_by import SentBy
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.storage.raw_writer import write_capture, write_rows
+from research_assets.storage.sent_by import SentBy
 from research_assets_tests.storage.capture_factory import make_answer, make_capture, make_video
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 

@@ -16,7 +16,7 @@ from research_assets.fields import REQUESTS
 from research_assets.quota import tables
 from research_assets.quota.ledger import Ledger
 from research_assets.quota.ledger_database import LedgerError
-from research_assets.quota.sent_by import SentBy, this_process
+from research_assets.storage.sent_by import SentBy, this_process
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.quota.operations import MORNING, Place, ledger_at, refused, reserve, settle
 from research_assets_tests.workers import reserve_until_exhausted

@@ -30,6 +30,7 @@ from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
 from research_assets.quota.postgres_ledger import PostgresLedger, place_of
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
+from research_assets.storage import lock_database
 from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days
 from research_assets_tests.conftest import FakeClock
@@ -196,8 +197,9 @@ async def test_database_restarted_in_the_middle_of_a_run_costs_no_request_and_no
 
 
 async def test_database_that_stays_away_pauses_the_run_which_continues_later(
-    restarted: PostgresServer, settings: Settings, caplog: pytest.LogCaptureFixture
+    restarted: PostgresServer, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lock_database, "RECONNECT_SECONDS", 0.0)
     harness = in_database(settings, restarted, f"pause_{os.getpid()}", cap=60)
     harness.ledger.sleep = lambda _: None
 

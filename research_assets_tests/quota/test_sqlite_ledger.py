@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from research_assets.quota.ledger_database import LedgerError
-from research_assets.storage.files import LOCK_FILE
+from research_assets.storage.file_locks import LOCK_FILE
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.quota.operations import MORNING, file_in, ledger_at, reserve, settle
 from research_assets_tests.workers import kill_at_disk_operation

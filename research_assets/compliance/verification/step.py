@@ -8,7 +8,7 @@ verdict on an answer (see guards.py).
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,10 +38,12 @@ from research_assets.compliance.verification.tasks import (
 )
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
-from research_assets.quota.sent_by import this_process
 from research_assets.settings import Settings
-from research_assets.storage.files import private_folder, try_lock
+from research_assets.storage.file_locks import LOCK_FILE, exclusive
+from research_assets.storage.files import private_folder
+from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.locks import RunInProgress
+from research_assets.storage.sent_by import this_process
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.tiktok import compliance
 from research_assets.tiktok.errors import (
@@ -169,8 +171,13 @@ def give_word(settings: Settings, name: str, word: Literal["confirmed", "rejecte
 
 @contextmanager
 def _step_lock(settings: Settings) -> Iterator[bool]:
-    with try_lock(private_folder(folder(settings)) / ".lock") as is_free:
-        yield is_free
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(private_folder(folder(settings)) / LOCK_FILE))
+        except LockTaken:
+            yield False
+            return
+        yield True
 
 
 def _remove_old_files(settings: Settings, journal: TaskJournal) -> None:

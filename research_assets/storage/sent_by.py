@@ -1,6 +1,6 @@
-"""The person and the machine that send the requests of a process.
+"""The person and the machine that send the requests of a process, and hold its locks.
 
-Not here: where both are stored (see tables.py).
+Not here: where both are stored (see quota/tables.py, lock_database.py).
 """
 
 import os
