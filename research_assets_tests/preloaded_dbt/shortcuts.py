@@ -1,4 +1,4 @@
-"""What dbt does again for each build, node or query, with the same result: done once, or left out where nobody sees it.
+"""Shortcuts in dbt: what it does again for each build, node or query, done once, or left out where nobody sees it.
 
 For the server of preloaded dbt. Each shortcut keeps what dbt reads, runs and writes; without them a build of empty
 marts takes twice the processor time.
