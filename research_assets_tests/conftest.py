@@ -8,15 +8,18 @@ import ipaddress
 import os
 import socket
 import sqlite3
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from httpx._transports import default
 from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
@@ -319,6 +322,23 @@ def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(module, "connect", _connect_without_flushing)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def certificates_read_once() -> None:
+    """Share the certificates of httpx, which it reads for each client: 20 ms, also for an address on loopback.
+
+    Not for a client whose certificates the environment or the caller names.
+    """
+    create: Callable[..., ssl.SSLContext] = default.create_ssl_context  # type: ignore[attr-defined]
+    shared = cache(partial(create, verify=True, cert=None, trust_env=False))
+
+    def create_or_share(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is True and cert is None and not trust_env and "SSLKEYLOGFILE" not in os.environ:
+            return shared()
+        return create(verify=verify, cert=cert, trust_env=trust_env)
+
+    pytest.MonkeyPatch().setattr(default, "create_ssl_context", create_or_share)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 import yaml
@@ -66,6 +67,7 @@ TEXTS = _texts()
 """Hostile and arbitrary texts, surrogates included."""
 
 
+@cache
 def accepted_values() -> dict[tuple[str, str], list[str]]:
     """Return the accepted values of columns by mart and column; dbt's tests guarantee them."""
     accepted: dict[tuple[str, str], list[str]] = {}

@@ -1,4 +1,4 @@
-"""What dbt does again for each build, node or query, with the same result: done once, or left out where nobody sees it.
+"""Shortcuts in dbt: what it does again for each build, node or query, done once, or left out where nobody sees it.
 
 For the server of preloaded dbt. Each shortcut keeps what dbt reads, runs and writes; without them a build of empty
 marts takes twice the processor time.
@@ -69,8 +69,12 @@ def _compile_each_template_once() -> None:
 def _build_contexts_faster() -> None:
     """Fill the context of a node with all macros without a call for each; dbt does it 300 times for 600 macros."""
     from dbt.clients.jinja import MacroGenerator
+    from dbt.context.configured import ConfiguredContext
     from dbt.context.macros import MacroNamespace, MacroNamespaceBuilder
+    from dbt.context.manifest import ManifestContext
     from dbt.include.global_project import PROJECT_NAME
+
+    fill_slowly: Callable[[ManifestContext], dict[str, Any]] = ManifestContext.to_dict
 
     def build_namespace(
         builder: MacroNamespaceBuilder, macros_by_package: dict[str, dict[str, Any]], context: dict[str, Any]
@@ -90,25 +94,19 @@ def _build_contexts_faster() -> None:
             common.update(internal.get(package, {}))
         return MacroNamespace(builder.globals, builder.locals, common, other)
 
-    def keys(namespace: MacroNamespace) -> Any:
-        return flat(namespace).keys()
-
-    def flat(namespace: MacroNamespace) -> dict[str, Any]:
-        stored: dict[str, Any] | None = namespace.__dict__.get("flat")
-        if stored is None:
-            common = namespace.global_project_namespace
-            stored = namespace.__dict__["flat"] = {
-                **common,
-                PROJECT_NAME: common,
-                **namespace.packages,
-                **namespace.global_namespace,
-                **namespace.local_namespace,
-            }
-        return stored
+    def fill(context: ManifestContext) -> dict[str, Any]:
+        namespace = context.namespace
+        if not isinstance(namespace, MacroNamespace):
+            return fill_slowly(context)
+        filled: dict[str, Any] = ConfiguredContext.to_dict(context)
+        filled.update(namespace.global_project_namespace)
+        filled[PROJECT_NAME] = namespace.global_project_namespace
+        for functions in (namespace.packages, namespace.global_namespace, namespace.local_namespace):
+            filled.update(functions)
+        return filled
 
     MacroNamespaceBuilder.build_namespace = build_namespace  # type: ignore[method-assign, assignment]
-    MacroNamespace.keys = keys  # type: ignore[method-assign, assignment]
-    MacroNamespace.__getitem__ = lambda namespace, key: flat(namespace)[key]  # type: ignore[method-assign]
+    ManifestContext.to_dict = fill  # type: ignore[method-assign]
 
 
 def _read_locale_once() -> None:

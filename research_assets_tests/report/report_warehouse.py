@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -41,6 +42,7 @@ def at(day: int, hour: int = 10) -> datetime:
     return datetime(2026, 2, day, hour, tzinfo=UTC)
 
 
+@cache
 def contracts() -> dict[str, Mapping[str, str]]:
     """Return the columns of each mart with their types: the contracts that dbt enforces, and the codebook."""
     files = (DBT_PROJECT_DIR / "models" / "marts").glob("_*.yml")

@@ -1,6 +1,7 @@
 """Comparison of the marts of two warehouses row by row, such as those of DuckDB and of Spark."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,7 @@ TOLERANCE = 1e-9
 """Largest relative difference of two floats: the engines add the values of a group in different orders."""
 
 
+@cache
 def grains() -> dict[str, list[str]]:
     """Return the columns that identify a row of each mart, from the tests of the dbt project."""
     return {
