@@ -430,12 +430,12 @@ EARLY_UPLOAD_ON_FOREIGN_PAGE = Story(
 @example(story=LATE_VIDEOS)
 @example(story=EARLY_UPLOAD_ON_FOREIGN_PAGE)
 @example(story=UNDELIVERED_DAY)
-@sized(130, 8_500, **OPTIONS)
+@sized(255, 8_500, **OPTIONS)
 def test_complete_days_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)
 
 
 @given(story=comment_stories)
-@sized(25, 1_500, **OPTIONS)
+@sized(45, 1_500, **OPTIONS)
 def test_complete_comments_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)
