@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from research_assets.storage.captures import list_open_journals, list_sealed
+from research_assets.storage.file_locks import LOCK_FILE
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets_tests.collect.process_harness import ServedHarness
 from research_assets_tests.collect.test_crash import Case, expected_keys, stored_keys
@@ -73,8 +74,9 @@ def assert_quota_accounted(harness: ServedHarness, entity: str, late: int = 0) -
 
 
 def leftovers(root: Path) -> Iterator[Path]:
-    """Yield the temporary files below a folder, and the files in temporary folders."""
+    """Yield the temporary files below a folder, and the files in temporary folders, except lock files, which stay."""
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
-        if path.is_file() and any(part.startswith(".") and part != ".user.yml" for part in parts):
+        is_temporary = any(part.startswith(".") and part not in (".user.yml", LOCK_FILE) for part in parts)
+        if is_temporary and path.is_file():
             yield path
