@@ -1,6 +1,7 @@
-"""Reservations of requests: one process on each ledger in turn, and eight processes at once.
+"""Reservations of requests: one process on each ledger in turn, and eight processes of two hosts at once.
 
-Both ledgers flush each reservation to the same disk. PostgreSQL is reached over the loopback interface.
+Both ledgers flush each reservation to the same disk. PostgreSQL is reached over the loopback interface. The hosts are
+names: the processes of each have a UTS namespace, where the system allows it.
 """
 
 import multiprocessing
@@ -20,9 +21,11 @@ from research_assets.quota.ledger_database import LedgerDatabase
 from research_assets.quota.postgres_ledger import PostgresLedger
 from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets_tests.benchmarks import Row
+from research_assets_tests.collect.host_process import can_name_hosts, name_host
 from research_assets_tests.postgres import find_programs, running_postgres
 
 PROCESSES, CAP, REQUESTS = 8, 1000, 500
+HOSTS = ("one", "two")
 MOST_MILLISECONDS = 5
 """Time that a reservation may add to a request."""
 
@@ -42,6 +45,12 @@ def run() -> Iterable[Row]:
             yield Row(f"8 processes reserve {CAP:,}, {name}: granted", len(latencies), "requests", CAP, sense="exactly")
             yield Row(f"... together, {name}", CAP / seconds, "requests/s", note="with the settling of each")
             yield Row(f"... one of them, {name}: median", median(latencies), "ms", note="with waits for the others")
+            ledger = Ledger(place(), {"research": CAP}, SystemClock())
+            senders = {s.host: used["research"] for s, used in ledger.used_by_sender().items() if "research" in used}
+            ledger.close()
+            note = ", ".join(f"{host} {n}" for host, n in senders.items())
+            hosts = len(HOSTS) if can_name_hosts() else 1
+            yield Row(f"... hosts that sent them, {name}", len(senders), "hosts", hosts, note, sense="exactly")
 
 
 def _flushes() -> Iterator[float]:
@@ -91,7 +100,10 @@ def _together(place: Callable[[], LedgerDatabase]) -> tuple[float, list[float]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     start, results = context.Barrier(PROCESSES + 1), context.Queue()
-    workers = [context.Process(target=_reserve_all, args=(place, start, results)) for _ in range(PROCESSES)]
+    workers = [
+        context.Process(target=_reserve_all, args=(place, HOSTS[number % len(HOSTS)], start, results))
+        for number in range(PROCESSES)
+    ]
     for worker in workers:
         worker.start()
     start.wait()
@@ -104,8 +116,9 @@ def _together(place: Callable[[], LedgerDatabase]) -> tuple[float, list[float]]:
 
 
 def _reserve_all(
-    place: Callable[[], LedgerDatabase], start: Barrier, results: "multiprocessing.Queue[list[float]]"
+    place: Callable[[], LedgerDatabase], host: str, start: Barrier, results: "multiprocessing.Queue[list[float]]"
 ) -> None:
+    name_host(host)
     ledger = Ledger(place(), {"research": CAP}, SystemClock())
     ledger.pool_state("research")
     start.wait()

@@ -68,12 +68,17 @@ def can_name_hosts() -> bool:
     return os.getuid() == 0
 
 
+def name_host(name: str) -> None:
+    """Give this process, and those that it starts, a host name of their own, where the system allows it."""
+    if can_name_hosts():
+        assert ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUTS) == 0
+        socket.sethostname(name)
+
+
 def main() -> None:
     """Run the host whose description is on the standard input; the exit code is 0 if all collectors ended well."""
     host: Host = pickle.load(sys.stdin.buffer)
-    if can_name_hosts():
-        assert ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUTS) == 0
-        socket.sethostname(host.name)
+    name_host(host.name)
     children = []
     for number in range(host.n_collectors):
         child = os.fork()
