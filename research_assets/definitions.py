@@ -131,7 +131,7 @@ def build_code_location(settings: Settings, *, collector: CollectorResource | No
         # With a process per step, most of the time would go into imports.
         dg.Definitions(
             resources=build_resources(settings, collector),
-            executor=noting_in_process_executor,
+            executor=noting_in_process_executor(settings.state),
             metadata=component_docs(),
         ),
     )

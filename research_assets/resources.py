@@ -7,7 +7,7 @@ Dagster.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -19,7 +19,8 @@ from pydantic import Field
 
 from research_assets.clock import Clock, ServerClock, SystemClock
 from research_assets.collect.types import CollectorContext, PartitionResult, RequestBudget, RunProgress
-from research_assets.quota.ledger import Ledger, read_used_by_run
+from research_assets.quota.ledger import Ledger, open_ledger, read_used_by_run
+from research_assets.quota.postgres_ledger import PostgresLedger, place_of
 from research_assets.quota.server_time import new_clock, server_clock, server_clock_or_local
 from research_assets.settings import VARIABLES, Settings, SettingsError, export_credentials, prepare_root
 from research_assets.study.spec import StudySpec
@@ -72,7 +73,7 @@ class CollectorResource:
         settings = self.settings
         self._check()
         clock = new_clock(settings, self.clock)
-        ledger = Ledger(self.ledger_path or settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
+        ledger = open_ledger(settings, clock, path=self.ledger_path)
         client = Client(
             key=settings.client_key,
             secret=settings.client_secret,
@@ -155,7 +156,10 @@ def budget_run_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 class QuotaLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The quota ledger: counts every request before it is sent, so that no process exceeds the daily quota."""
 
-    path: str = Field(description="SQLite file of the ledger")
+    path: str = Field(description="SQLite file of the ledger; not used if there is a database")
+    database: str = Field("", description="PostgreSQL database that several machines share, without user and password")
+    database_url: str = Field("", description="Address of the database with user and password, from the environment")
+    database_schema: str = Field("research_assets", description="Schema of the ledger in the database")
     research_quota: int = Field(description="Requests per UTC day in the pool `research`: videos, comments, profiles")
     follow_quota: int = Field(description="Requests per UTC day in the pool `follow`: followers and following")
     reserve: int = Field(0, description="Requests of the pool `research` kept for days that are due today")
@@ -163,7 +167,8 @@ class QuotaLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
     def open(self, clock: Clock) -> Ledger:
         """Return the opened ledger. The quota day is that of the `clock`. The caller closes it."""
         caps = {"research": self.research_quota, "follow": self.follow_quota}
-        return Ledger(Path(self.path), caps, clock, quota_reserve=self.reserve)
+        database = PostgresLedger(self.database_url, self.database_schema) if self.database_url else Path(self.path)
+        return Ledger(database, caps, clock, quota_reserve=self.reserve)
 
 
 class ResearchApi(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -214,6 +219,7 @@ class ResearchApi(dg.ConfigurableResource):  # type: ignore[type-arg]
             concurrency=self.concurrency,
             timeout=self.timeout,
             root=Path(self.data_folder),
+            ledger_url=self.quota_ledger.database_url,
             research_cap=self.quota_ledger.research_quota,
             follow_cap=self.quota_ledger.follow_quota,
             quota_reserve=self.quota_ledger.reserve,
@@ -244,6 +250,9 @@ def build_resources(settings: Settings, collector: CollectorResource | None = No
     export_credentials(settings)
     ledger = QuotaLedger(
         path=str(settings.ledger),
+        database=place_of(settings.ledger_url) if settings.ledger_url else "",
+        database_url=dg.EnvVar(VARIABLES["ledger_url"].name) if settings.ledger_url else "",
+        database_schema=settings.ledger_schema,
         research_quota=settings.research_cap,
         follow_quota=settings.follow_cap,
         reserve=settings.quota_reserve,
@@ -263,9 +272,8 @@ def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -
 
     clock = server_clock_or_local(settings, SystemClock())
     write_expected_units(settings.raw, studies, clock.now())
-    if settings.ledger.exists():
-        ledger = Ledger(settings.ledger, settings.caps, clock)
-        write_request_log(settings.raw, ledger)
-        ledger.close()
+    with closing(open_ledger(settings, clock)) as ledger:
+        if ledger.exists():
+            write_request_log(settings.raw, ledger)
     write_population_table(settings)
     write_verification_tables(settings)

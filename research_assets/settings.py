@@ -131,7 +131,9 @@ def _parse_optional_url(text: str) -> str:
     return _url(text) if text else ""
 
 
-_DATABASE_URL = re.compile(r"postgresql://([^\s/@?#]+@)?[^\s/@?#]+/[^\s/?#]+(\?[^\s#]*)?")
+_DATABASE_URL = re.compile(
+    r"postgresql://([^\s/@?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:\d{1,5})?/[^\s/?#]+(\?[^\s#]*)?"
+)
 
 
 def _database_url(text: str) -> str:
@@ -441,6 +443,11 @@ class Settings:
     unknown: tuple[UnknownVariable, ...] = field(default=(), compare=False, repr=False)
     """Variables with names of the project, or similar ones, that the project does not know."""
 
+    def __post_init__(self) -> None:
+        """Note that the locks of the data folder are in a database, for the functions that lock files of the folder."""
+        if self.ledger_url:
+            _DATABASES[self.root] = self.ledger_url
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment; without `environ`, the `.env` file overridden by the environment of the process.
@@ -555,6 +562,11 @@ class Settings:
         return self.state / "quota.sqlite"
 
     @property
+    def ledger_schema(self) -> str:
+        """Schema of the quota ledger in the database of `ledger_url`; simulated requests have one of their own."""
+        return "research_assets_sandbox" if self.origin == "sandbox" else "research_assets"
+
+    @property
     def warehouse(self) -> Path:
         """DuckDB file of the published warehouse."""
         return self.root / "warehouse.duckdb"
@@ -619,6 +631,17 @@ class Settings:
         """File of the key for pseudonyms in exports, outside the folder of the exports."""
         named = self.pseudonym_key_file
         return Path(named) if named else self.state / "keys" / "pseudonyms.key"
+
+
+_DATABASES: dict[Path, str] = {}
+"""Addresses of the databases of the data folders that settings of this process name."""
+
+
+def shared_folder(path: Path) -> tuple[Path, str] | None:
+    """Return the data folder that contains a path and the address of its database (RESEARCH_LEDGER); None without."""
+    roots = [root for root in _DATABASES if path.is_relative_to(root)]
+    root = max(roots, key=lambda root: len(root.parts), default=None)
+    return None if root is None else (root, _DATABASES[root])
 
 
 def stored_origin(settings: Settings) -> str:
@@ -703,7 +726,8 @@ def data_settings() -> Settings:
     if uses_sandbox(settings):
         require_no_similar_name(settings)
         if "root" not in settings.named or stored_origin(settings) == "sandbox":
-            return Settings.from_env(over={VARIABLES["api_url"].name: "http://127.0.0.1"} | with_demo_study(settings))
+            over = {VARIABLES["api_url"].name: "http://127.0.0.1"} | LOCAL_LEDGER | with_demo_study(settings)
+            return Settings.from_env(over=over)
     return settings
 
 
@@ -725,14 +749,17 @@ def with_demo_study(settings: Settings) -> dict[str, str]:
 
 
 def export_credentials(settings: Settings) -> None:
-    """Put the credentials of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
+    """Put the secrets of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
 
     They may come from a `.env` file that Dagster has not read. Missing ones are empty, so that the project's own
     message says what is missing.
     """
-    for attribute in ("client_key", "client_secret"):
+    for attribute in ("client_key", "client_secret", "ledger_url"):
         os.environ[VARIABLES[attribute].name] = getattr(settings, attribute)
 
+
+LOCAL_LEDGER = {VARIABLES["ledger_url"].name: ""}
+"""Setting of a simulated API that the project starts by itself: its ledger is in the data folder of simulated data."""
 
 NO_TELEMETRY: Mapping[str, str] = {
     "DAGSTER_DISABLE_TELEMETRY": "1",

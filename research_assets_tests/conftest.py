@@ -21,11 +21,12 @@ from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
+from research_assets_tests.postgres import postgres
 from research_assets_tests.preloaded_dbt import preloaded_dbt, use_server
 from research_assets_tests.profiles import LONG_EXAMPLES
 
 # Session fixtures that several packages use.
-__all__ = ["demo_sandbox", "demo_settings", "demo_summary"]
+__all__ = ["demo_sandbox", "demo_settings", "demo_summary", "postgres"]
 
 TESTS = Path(__file__).parent
 UNREACHABLE_URL = "http://127.0.0.1:9"
@@ -53,12 +54,12 @@ INTEGRATION = (
     "collect/test_query_parts.py",
     "collect/test_random_faults.py",
     "collect/test_stories.py",
+    "collect/test_two_hosts.py",
     "collect/test_worst_days.py",
     "compliance/test_removal.py",
     "compliance/test_reports.py",
     "compliance/verification/test_marts.py",
-    "quota/test_ledger.py",
-    "quota/test_ledger_properties.py",
+    "quota/",
     "report/test_codebook.py",
     "report/test_drawing_process.py",
     "report/test_fonts.py",
@@ -68,6 +69,7 @@ INTEGRATION = (
     "sensors/test_sensor_build_marts.py",
     "sensors/test_sensor_collection.py",
     "storage/test_captures_crash.py",
+    "storage/test_lock_database.py",
     "storage/test_raw_writer_crash.py",
     "study/test_dg.py",
     "test_bad_input.py",
@@ -88,6 +90,8 @@ GROUPS = {
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
+    # All of them use one PostgreSQL server.
+    "quota/": "quota",
     # All of them read one moving world.
     "meanings/": "meanings",
     # All of them read one built warehouse.
@@ -118,6 +122,7 @@ LONGEST_FIRST = (
     "collect/test_random_faults.py",
     "cli/test_collect.py",
     "collect/test_stories.py",
+    "collect/test_two_hosts.py",
     "test_flipped_bits.py",
     "warehouse/test_foreign_shell.py",
     "warehouse/test_current_attempt.py",

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-_SETTINGS = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=16MB")
+_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 """The data need not survive the machine, only the server."""
 
 
@@ -34,6 +34,7 @@ class PostgresServer:
     folder: Path
     programs: Path
     port: int
+    settings: tuple[str, ...] = _FAST
 
     @property
     def url(self) -> str:
@@ -42,8 +43,15 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server on its port, and wait until it answers."""
-        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} " + " ".join(f"-c {one}" for one in _SETTINGS)
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} " + " ".join(
+            f"-c {one}" for one in ("shared_buffers=16MB", *self.settings)
+        )
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-o", options, "-l", f"{self.folder}/log", "-w", "start")
+
+    def is_running(self) -> bool:
+        """Return whether the server accepts connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; `immediate` is like a crash."""
@@ -67,9 +75,19 @@ class PostgresServer:
             assert done.returncode == 0, f"{program} failed:\n{log.read()}"
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["PostgresServer"]:
+    """A server for all tests of a worker, each in a schema of its own."""
+    with running_postgres() as server:
+        yield server
+
+
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """Yield a running server. Without PostgreSQL the test is skipped; with CI set it fails."""
+def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Yield a running server; a `durable` one flushes its commits, as PostgreSQL does by default.
+
+    Without PostgreSQL the test is skipped; with CI set it fails.
+    """
     programs = find_programs()
     if programs is None:
         reason = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
@@ -81,7 +99,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         if os.getuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
         free.bind(("127.0.0.1", 0))
-        server = PostgresServer(Path(folder), programs, free.getsockname()[1])
+        server = PostgresServer(Path(folder), programs, free.getsockname()[1], () if durable else _FAST)
         free.close()
         server.run("initdb", "-D", f"{folder}/data", "-U", "lab", "-A", "trust", "--no-sync", "-E", "UTF8")
         server.start()

@@ -24,7 +24,8 @@ from research_assets.clock import week_of
 from research_assets.fields import raw_tables
 from research_assets.planning.coverage_summary import read_state_counts
 from research_assets.planning.expected_units import write_expected_units, write_request_log
-from research_assets.quota.ledger import Ledger, LedgerError
+from research_assets.quota.ledger import Ledger
+from research_assets.quota.ledger_database import LedgerError
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.world.accounts import PANEL
 from research_assets.settings import VARIABLES, Settings

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 from research_assets.clock import SystemClock
 from research_assets.quota.ledger import Ledger, QuotaExhausted
+from research_assets.quota.ledger_database import LedgerDatabase
 from research_assets.storage.captures import Journal
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 
 
-def reserve_until_exhausted(path: Path, start: Barrier) -> None:
+def reserve_until_exhausted(place: Callable[[], LedgerDatabase], folder: Path, start: Barrier) -> None:
     """Reserve requests of a pool of 1,000 until it is exhausted; write the number of reservations to a file."""
-    ledger = Ledger(path, {"research": 1000}, SystemClock())
+    ledger = Ledger(place(), {"research": 1000}, SystemClock())
     start.wait()
     granted = 0
     while True:
@@ -27,7 +29,7 @@ def reserve_until_exhausted(path: Path, start: Barrier) -> None:
         granted += 1
         if granted % 7:
             ledger.settle(number, status=200, code="ok", rows=100, latency=0.5, log_id="x")
-    (path.parent / f"granted.{os.getpid()}").write_text(str(granted))
+    (folder / f"granted.{os.getpid()}").write_text(str(granted))
 
 
 def append_until_killed(root: Path, reported: int) -> None:
@@ -58,6 +60,22 @@ def hold_lock(state: Path, days: list[date], ready: int) -> None:
                 signal.pause()
     except PartitionBusy:
         os.write(ready, b"n")
+
+
+@contextmanager
+def child_process(work: Callable[[], object]) -> Iterator[int]:
+    """Run a function in a child process; the process is killed at the end of the block."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def kill_at_disk_operation(step: int) -> list[int]:

@@ -27,10 +27,12 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.forecast import add_recurring, forecast, forecast_pool
 from research_assets.planning.inputs import read_agenda_inputs
 from research_assets.planning.messages import format_short_time, pluralize
-from research_assets.quota.ledger import LedgerError, read_pools
+from research_assets.quota.ledger import read_pools
+from research_assets.quota.ledger_database import LedgerError
 from research_assets.resources import PAUSED_TAG, CollectorResource
 from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import CaptureError
+from research_assets.storage.lock_errors import LockError
 from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
@@ -48,6 +50,7 @@ _NOT_RETRYABLE = (
     ConnectionSettingsError,
     PeriodNotCurrent,
     PartitionBusy,
+    LockError,
     CaptureError,
     LedgerError,
     ClocksDiffer,

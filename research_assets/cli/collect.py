@@ -4,6 +4,7 @@ Not here: the loop over the runs (see collection.py), and the plan of the runs (
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import date
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ def command(
     from research_assets.cli.terminal import Terminal
     from research_assets.planning.limits import Limits
     from research_assets.settings import prepare_root
-    from research_assets.storage.files import try_lock
+    from research_assets.storage.file_locks import exclusive
+    from research_assets.storage.lock_errors import LockTaken
     from research_assets.study.loader import load_studies
 
     if budget == 0 and not dry_run:
@@ -96,11 +98,13 @@ def command(
         if dry_run:
             print_plan(settings, chosen, known, limits, display)
             return
-        with try_lock(settings.state / LOCK_FILE) as is_locked:
-            if not is_locked:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(settings.state / LOCK_FILE))
+            except LockTaken as error:
                 display.warn(
-                    f"Another `research-assets collect` is running on {settings.root}. No request was sent. "
-                    "Wait until it ends; its data is shared."
+                    f"Another `research-assets collect` is running on {settings.root}: it is locked by {error.holder}. "
+                    "No request was sent. Wait until it ends; its data is shared."
                 )
                 ctx.exit(PAUSED)
             collection = Collection(settings, chosen, known, limits, display)

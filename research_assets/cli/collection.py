@@ -13,6 +13,7 @@ from research_assets.cli.build import build_marts, marts_blocker
 from research_assets.cli.collect_display import CollectDisplay, RequestLimit, describe_partitions, run_title
 from research_assets.cli.dagster_runs import RunExecutor, RunResult, StopRequest
 from research_assets.cli.exit_codes import DONE, FAILED, PAUSED
+from research_assets.clock import SystemClock
 from research_assets.planning.inputs import read_observed_periods
 from research_assets.planning.limits import Limits
 from research_assets.planning.messages import plan_table, pluralize
@@ -117,7 +118,7 @@ class Collection:
         """Collect, build the marts if there are new data, and return the exit code."""
         instance = self._executor.instance
         # A `collect` that was killed left its run in progress, and every other run would wait for it.
-        orphaned = find_orphaned(instance, CODE_LOCATION)
+        orphaned = find_orphaned(instance, CODE_LOCATION, self._settings.state, SystemClock().now())
         fail_orphaned(instance, orphaned, before=orphaned)
         with self._stop.catch_signals():
             plan = self._collect()

@@ -24,6 +24,7 @@ from research_assets.definitions import CodeLocation, build_code_location
 from research_assets.resources import CollectorResource
 from research_assets.sensors.run_process import RunProcess
 from research_assets.settings import Settings
+from research_assets.storage.locks import lock_run
 
 POLL_SECONDS = 0.2
 """Seconds between two checks of a run and of the stop signals."""
@@ -172,16 +173,18 @@ class RunExecutor:
 
         def work() -> None:
             try:
-                results.append(
-                    job.execute_in_process(
-                        instance=self.instance,
-                        asset_selection=list(keys),
-                        tags={**(tags or {}), **_NO_RETRY, **RunProcess.of(run_id, os.getpid()).tag},
-                        run_id=run_id,
-                        run_config={**_SILENT, **(run_config or {})},
-                        raise_on_error=False,
+                with lock_run(self._settings.state, run_id) as folder:
+                    process = RunProcess.of(run_id, os.getpid(), folder)
+                    results.append(
+                        job.execute_in_process(
+                            instance=self.instance,
+                            asset_selection=list(keys),
+                            tags={**(tags or {}), **_NO_RETRY, **process.tag},
+                            run_id=run_id,
+                            run_config={**_SILENT, **(run_config or {})},
+                            raise_on_error=False,
+                        )
                     )
-                )
             except BaseException as error:
                 errors.append(error)
 

@@ -13,6 +13,7 @@ import click
 
 from research_assets.instance import instance_file, missing_settings, prepare_home
 from research_assets.settings import (
+    LOCAL_LEDGER,
     VARIABLES,
     Settings,
     SettingsError,
@@ -86,7 +87,7 @@ def api_settings(*, demo: bool = False, real_ids: bool = False) -> Iterator[Sett
     config = SandboxConfig(profile="typical", rate=SANDBOX_RATE_LIMIT, p_fresh_search_id=0.1)
     over = {_KEY: config.client_key, _SECRET: config.client_secret, _RATE: str(SANDBOX_RATE_LIMIT)}
     with run_in_thread(config) as sandbox:
-        yield Settings.from_env(over=over | with_demo_study(settings) | {_URL: sandbox.url})
+        yield Settings.from_env(over=over | LOCAL_LEDGER | with_demo_study(settings) | {_URL: sandbox.url})
 
 
 def prepare_instance(settings: Settings) -> None:

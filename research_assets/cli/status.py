@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from research_assets.planning.coverage_board import BoardRow, CoverageBoard, StateRun
     from research_assets.planning.coverage_summary import StateCount
     from research_assets.quota.ledger import PoolState
+    from research_assets.storage.sent_by import SentBy
     from research_assets.study.spec import StudySpec
     from research_assets.units.coverage import UnitState
 
@@ -71,7 +72,7 @@ def command() -> None:
     from research_assets.clock import SystemClock
     from research_assets.compliance.retention import deletion_notice
     from research_assets.planning.coverage_summary import read_state_counts
-    from research_assets.quota.ledger import read_pools
+    from research_assets.quota.ledger import read_pools, read_senders
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.study.left_out import describe_left_out
     from research_assets.units.coverage import read_days_without_videos
@@ -85,6 +86,8 @@ def command() -> None:
     console.print()
     pools, _ = read_pools(settings, clock)
     console.print(_pool_table([*pools.values()]))
+    if table := _sender_table(read_senders(settings, clock)):
+        console.print(table)
     counts = read_state_counts(settings.raw)
     studies, issues = _studies(settings)
     for study in studies:
@@ -202,6 +205,29 @@ def _pool_table(pools: "list[PoolState]") -> "Table":
         table.add_row(
             pool.pool, *(f"{n:,}" for n in (pool.used, pool.cap, pool.remaining, pool.n_refused_by_api)), available
         )
+    return table
+
+
+def _sender_table(used: "Mapping[SentBy, Mapping[str, int]]") -> "Table | None":
+    """Return the requests of the current UTC day by person, and by host if there are several; None for one sender."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from research_assets.text import short_label
+
+    if len(used) < 2:
+        return None
+    hosts = {sender.host for sender in used}
+    table = Table("user", title="\nSent today by", title_justify="left", box=None, pad_edge=False)
+    if len(hosts) > 1:
+        table.add_column("host")
+    pools = sorted({pool for of_sender in used.values() for pool in of_sender}, reverse=True)
+    for pool in pools:
+        table.add_column(pool, justify="right")
+    for sender, of_sender in used.items():
+        names = (sender.user, sender.host)[: 1 + (len(hosts) > 1)]
+        # Text shows brackets as they are: they are no markup of Rich.
+        table.add_row(*(Text(short_label(name)) for name in names), *(f"{of_sender.get(pool, 0):,}" for pool in pools))
     return table
 
 

@@ -4,7 +4,7 @@ Not here: the work itself (see search/run.py for videos, lists/run.py for everyt
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
@@ -29,6 +29,7 @@ from research_assets.collect.types import (
 )
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import days_of, list_open_journals
+from research_assets.storage.lock_errors import LocksLost
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import describe_left_out, leave_out_accounts
@@ -117,31 +118,55 @@ async def _collect_videos(
                 partition=day, state="not_asked", units={"not_asked": 1}, reason=describe_left_out(task.study)
             )
         return
-    records = read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
-    day_status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
+    records = _read_status(task, context)
     if task.canary_check:
         for day in task.partitions:
             async for result in recheck_known_videos(task, context, day, records):
                 yield result
         return
+    results_without_request, missing = _missing_days(task, records, task.partitions, now)
+    for result in results_without_request:
+        yield result
+    if not (missing or list_open_journals(settings.captures, "videos", task.study.name)):
+        return
+    with lock_partitions(settings.state, task.study.name, "videos", missing):
+        # Another process may have completed a day before it was locked here.
+        records = _read_status(task, context)
+        results_without_request, missing = _missing_days(task, records, missing, now)
+        for result in results_without_request:
+            yield result
+        async with aclosing(VideoSearch(task, context, records).run(missing)) as results:
+            async for result in results:
+                yield result
+
+
+def _read_status(task: CollectionTask, context: CollectorContext) -> list[UnitStatus]:
+    settings = context.settings
+    return read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
+
+
+def _missing_days(
+    task: CollectionTask, records: Sequence[UnitStatus], days: Iterable[date], now: datetime
+) -> tuple[list[PartitionResult], list[date]]:
+    """Return the results of the days that need no request, and the other days."""
+    day_status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
     missing_accounts = days_missing_accounts(task.study.query, records, now, retry=task.retry_now)
-    missing = []
-    for day in sorted(set(task.partitions)):
+    results, missing = [], []
+    for day in sorted(set(days)):
         if not task.study.is_sampled(day):
-            yield PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=NOT_SAMPLED)
+            results.append(
+                PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=NOT_SAMPLED)
+            )
             continue
         status = day_status.get(day)
         too_fresh = too_fresh_result(task.study, day, now)
         if too_fresh:
-            yield too_fresh
+            results.append(too_fresh)
         elif status and day not in missing_accounts and _can_skip(task, status, now):
-            yield result_from_attempt(status.attempt, was_complete=True)
+            results.append(result_from_attempt(status.attempt, was_complete=True))
         else:
             missing.append(day)
-    if missing or list_open_journals(settings.captures, "videos", task.study.name):
-        async with aclosing(VideoSearch(task, context, records).run(missing)) as results:
-            async for result in results:
-                yield result
+    return results, missing
 
 
 def _can_skip(task: CollectionTask, status: UnitStatus, now: datetime) -> bool:
@@ -171,7 +196,12 @@ async def _collect_lists(
             if blocked:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
-            result = await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            try:
+                result = await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            except LocksLost as error:
+                run.stop_for_lost_locks(error)
+                assert run.stop is not None
+                return Paused(run.stop.pool, run.stop.reason, run.stop.retry_at, (partition,))
             if task.entity == "users" and not isinstance(result, Paused):
                 await follow_missing_accounts(study, run, partition)
             return result

@@ -7,9 +7,10 @@ Not here: which requests to send, and what a final response or error means for a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import anyio
@@ -19,6 +20,7 @@ from research_assets.clock import Clock
 from research_assets.collect.resolution import RESOLUTIONS, Action, error_class, resolve
 from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, QuotaExhausted
+from research_assets.quota.ledger_database import LedgerUnreachable
 from research_assets.text import safe_logger
 from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.compliance import TaskReply
@@ -40,6 +42,9 @@ A = TypeVar("A", ResponsePage, TaskReply[int], TaskReply[str], TaskReply[bytes])
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """Longest wait that a `Retry-After` header may impose (seconds)."""
+
+UNREACHABLE_PAUSE = timedelta(minutes=5)
+"""Pause of a run whose ledger is in a database that does not answer."""
 
 OUTAGE_FAILURES = 16
 """Consecutive failed calls, across all units, after which the API counts as down."""
@@ -122,11 +127,14 @@ class RequestSender:
         concurrency: int,
         budget: RequestBudget | None = None,
         pseudonyms: Pseudonyms | None = None,
+        check_locks: Callable[[], None] | None = None,
     ) -> None:
         """`budget` limits the requests of the run; None for what the pool has left.
 
-        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors.
+        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors. `check_locks` is called
+        before each request, which is not sent if it raises an error; None if the locks of the run cannot be lost.
         """
+        self._check_locks = check_locks
         self._client, self._pseudonyms = client, pseudonyms
         self._ledger = ledger
         self._clock = clock
@@ -215,7 +223,8 @@ class RequestSender:
         ):
             with attempt:
                 try:
-                    return await self._send_once(request, context, call, wait_for)
+                    with self._reachable(request.endpoint.pool):
+                        return await self._send_once(request, context, call, wait_for)
                 except ApiError as error:
                     _LOGGER.info("%s of %s failed: %s", endpoint, context.unit, summarize_error(error))
                     self._count_failure(error)
@@ -225,9 +234,22 @@ class RequestSender:
                     raise
         raise AssertionError("tenacity ends with a result or an exception")
 
+    @contextmanager
+    def _reachable(self, pool: str) -> Iterator[None]:
+        """Raise QuotaExhausted, which pauses the run, if the database of the ledger does not answer."""
+        try:
+            yield
+        except LedgerUnreachable as error:
+            _LOGGER.warning("%s The run pauses for %s.", error, UNREACHABLE_PAUSE)
+            retry_at = self._clock.now() + UNREACHABLE_PAUSE
+            raise QuotaExhausted(pool, self._ledger.caps[pool], 0, retry_at, "unreachable") from error
+
     def available(self, pool: str, *, due: bool) -> int:
         """Return the requests that may still be sent: what the budget of the run and the pool have left."""
-        remaining = self._ledger.available(pool, due=due)
+        try:
+            remaining = self._ledger.available(pool, due=due)
+        except LedgerUnreachable:
+            return 0
         return remaining if self._budget is None else min(remaining, self._budget.remaining)
 
     def _reserve(self, pool: str, endpoint: str, context: RequestContext) -> int:
@@ -253,8 +275,27 @@ class RequestSender:
 
     def _release(self, reservation: int) -> None:
         """Give a reserved request that was not sent back to the ledger and to the budget of the run."""
-        self._ledger.settle(reservation, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
+        self._settle(reservation, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
         self._return_to_budget()
+
+    def _settle(
+        self,
+        reservation: int,
+        *,
+        status: int | None,
+        code: str | None,
+        rows: int,
+        latency: float | None,
+        log_id: str | None,
+        sent: bool = True,
+    ) -> None:
+        """Complete a reservation in the ledger, or log that it stays as it is: the response must not be lost."""
+        try:
+            self._ledger.settle(
+                reservation, status=status, code=code, rows=rows, latency=latency, log_id=log_id, sent=sent
+            )
+        except LedgerUnreachable as error:
+            _LOGGER.warning("The request %s stays reserved without its response. %s", reservation, error)
 
     def _return_to_budget(self) -> None:
         if self._budget is not None:
@@ -285,7 +326,7 @@ class RequestSender:
         call: Callable[[], Awaitable[A]],
         wait_for: "asyncio.Future[None] | None",
     ) -> A:
-        endpoint, ledger = request.endpoint, self._ledger
+        endpoint = request.endpoint
         async with self._rate_controller.in_flight:
             # Before the reservation: a token request costs no quota, and its response begins to set the server time.
             await self._client.token()
@@ -295,6 +336,8 @@ class RequestSender:
                 if wait_for is not None:
                     await asyncio.shield(wait_for)
                 self._require_open(endpoint.pool)
+                if self._check_locks is not None:
+                    await asyncio.to_thread(self._check_locks)
             except BaseException:
                 self._release(reservation)
                 raise
@@ -302,11 +345,13 @@ class RequestSender:
                 page = await call()
             except ApiError as error:
                 retry_at = (
-                    ledger.mark_exhausted(endpoint.pool, reservation) if isinstance(error, DailyQuotaExceeded) else None
+                    self._ledger.mark_exhausted(endpoint.pool, reservation)
+                    if isinstance(error, DailyQuotaExceeded)
+                    else None
                 )
                 # An error of the token endpoint means that the data request was not sent.
                 was_sent = error.sent and error.endpoint == endpoint.name
-                ledger.settle(
+                self._settle(
                     reservation,
                     status=error.status,
                     code=error.code,
@@ -321,7 +366,7 @@ class RequestSender:
                     self._refused_until[endpoint.pool] = retry_at
                     raise self._refusal(endpoint.pool, retry_at) from error
                 raise
-            ledger.settle(
+            self._settle(
                 reservation,
                 status=page.status,
                 code="ok",

@@ -13,10 +13,12 @@ from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from research_assets.collect.resolution import Action, resolve
-from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
+from research_assets.collect.sender import UNREACHABLE_PAUSE, RequestContext, RequestSender, summarize_error
 from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress, StopCondition
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
+from research_assets.storage.lock_errors import LocksLost
+from research_assets.storage.locks import lock_check
 from research_assets.storage.pseudonym_keys import record_key
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.storage.withheld import withhold
@@ -91,9 +93,11 @@ class RunState:
             concurrency=settings.concurrency,
             budget=budget,
             pseudonyms=pseudonyms,
+            check_locks=lock_check(settings.state),
         )
         self.stop: StopCondition | None = None
         self.backfill_stop: StopCondition | None = None
+        self.locks_lost: LocksLost | None = None
         self._pages = self._rows = self._requests = 0
 
     @property
@@ -143,6 +147,20 @@ class RunState:
         if isinstance(error, RetryableError) and self.sender.api_is_down:
             return self.stop_for_outage(summarize_error(error))
         return None
+
+    def stop_for_lost_locks(self, error: LocksLost) -> None:
+        """Pause the run because another process may work on its partitions: it sends and publishes nothing more.
+
+        What is in flight is still stored.
+        """
+        self.locks_lost = self.locks_lost or error
+        if self.stop is None:
+            self.stop = StopCondition(self.pool, str(error), self.context.clock.now() + UNREACHABLE_PAUSE)
+
+    def raise_lost_locks(self) -> None:
+        """Raise LocksLost if the run lost its locks, before it writes something more."""
+        if self.locks_lost is not None:
+            raise self.locks_lost
 
     def stop_for_outage(self, reason: str) -> StopCondition:
         """Stop the run because the API answers no request; `reason` is its last error."""

@@ -3,8 +3,6 @@
 Not here: the receipts of removals (see forget.py).
 """
 
-import getpass
-import socket
 from datetime import UTC, datetime
 
 import orjson
@@ -12,6 +10,7 @@ import orjson
 from research_assets.settings import Settings
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
 from research_assets.storage.files import private_folder
+from research_assets.storage.sent_by import this_process
 
 AUDIT_LOG = "audit_log.jsonl"
 """Name of the record in the folder `state`."""
@@ -38,20 +37,12 @@ def recorded_exports(settings: Settings) -> list[tuple[str, datetime]]:
     ]
 
 
-def current_user() -> str:
-    """Return the name of the user of this process; `unknown` if the system has none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
 def record_command(settings: Settings, command: str, now: datetime, *, receipt: str | None = None) -> None:
     """Append a command to the record: its user, host and time (UTC). `command` must contain no argument with an id."""
     line = {
         "at": now.astimezone(UTC),
-        "user": current_user(),
-        "host": socket.gethostname(),
+        "user": this_process().user,
+        "host": this_process().host,
         "command": command,
         "receipt": receipt,
     }

@@ -30,7 +30,7 @@ from research_assets.compliance.selection import capture_files
 from research_assets.compliance.verification.raw_tables import write_verification_tables
 from research_assets.compliance.verification.tasks import journal_path
 from research_assets.compliance.verification.verified import drop_verified, verified_path
-from research_assets.quota.ledger import Ledger
+from research_assets.quota.ledger import stored_ledgers
 from research_assets.settings import Settings
 from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
 from research_assets.storage.captures import DAMAGED_SUFFIX, DamagedCapture, Manifest, capture_of, manifest_path
@@ -208,18 +208,15 @@ class Removal:
 
     def _ledger(self) -> None:
         settings = self._settings
-        ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
-        try:
+        for ledger in stored_ledgers(settings, FixedClock(self._now)):
             changed = ledger.rename_units(
                 lambda entity, unit: unit_text(self._cleaner, entity, unit), apply=self._apply
             )
             if changed:
                 self._count("quota ledger", "rewritten rows", changed)
-            is_left = settings.ledger.exists() and bytes_contain(settings.ledger, self._cleaner)
-            if self._apply and (changed or is_left):
+            is_file = ledger.place == str(settings.ledger)
+            if self._apply and (changed or (is_file and bytes_contain(settings.ledger, self._cleaner))):
                 ledger.compact()
-        finally:
-            ledger.close()
 
     def _verification(self) -> None:
         withdrawn = self._cleaner.withdrawn

@@ -15,8 +15,9 @@ from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
 from research_assets.compliance.removal import FixedClock, rebuild_warehouse
 from research_assets.compliance.verification.held import drop_unknown
 from research_assets.compliance.verification.planning import cancel_tasks
-from research_assets.quota.ledger import Ledger
+from research_assets.quota.ledger import stored_ledgers
 from research_assets.settings import Settings
+from research_assets.storage.file_locks import FOLDER_ID
 from research_assets.storage.files import fsync_folder
 from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
@@ -89,7 +90,7 @@ class FolderRemoval:
         state, home = settings.state, settings.dagster_home
         kept = (
             *(log_path(state), key_path(state), state / RECEIPTS, state / AUDIT_LOG, plan_path(state)),
-            *(state / "origin", state / "locks", home / "dagster.yaml", home / "dagster.yml"),
+            *(state / "origin", state / "locks", state / FOLDER_ID, home / "dagster.yaml", home / "dagster.yml"),
             *(settings.ledger.with_name(settings.ledger.name + end) for end in ("", "-wal", "-shm")),
         )
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
@@ -123,8 +124,7 @@ class FolderRemoval:
 
     def _rename_units(self) -> None:
         settings, study = self._settings, self._plan.study
-        ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
-        try:
+        for ledger in stored_ledgers(settings, FixedClock(self._now)):
             changed = ledger.rename_units(
                 lambda _entity, _unit: REMOVED, study=None if study == EVERYTHING else study, apply=self._apply
             )
@@ -132,8 +132,6 @@ class FolderRemoval:
                 self.counts.setdefault("quota ledger", Counter())["rewritten rows"] += changed
                 if self._apply:
                     ledger.compact()
-        finally:
-            ledger.close()
 
     def _remove(self, kind: str, path: Path) -> None:
         if not path.exists():

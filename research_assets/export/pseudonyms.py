@@ -17,6 +17,7 @@ import duckdb
 
 from research_assets.export.request import ExportError
 from research_assets.storage import files
+from research_assets.storage.file_locks import locked
 from research_assets.storage.pseudonym_keys import KEY_BYTES, read_key_file
 from research_assets.tiktok.identifiers import replace_identifiers
 from research_assets.tiktok.pseudonyms import keyed_digest
@@ -55,12 +56,9 @@ def _create_key(path: Path) -> None:
     """
     files.private_folder(path.parent)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        files.lock_file(handle)
+    with locked(handle, path):
         if not os.fstat(handle).st_size:
             os.write(handle, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-    finally:
-        os.close(handle)
     files.fsync_file(path)
     files.fsync_folder(path.parent)
 

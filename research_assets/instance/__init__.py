@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from research_assets.settings import INSTANCE_DIR, Settings
-from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.storage.file_locks import folder_lock
+from research_assets.storage.files import private_folder, write_private
 
 _CONSEQUENCES: Mapping[str, str] = {
     "telemetry.enabled": "commands that this project does not start send usage statistics",

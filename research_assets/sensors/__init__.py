@@ -59,7 +59,7 @@ def build_automation(
     sensors = [
         alert_on_run_failure(settings, clock),
         alert_on_sensor_failure(settings, clock),
-        fail_orphaned_runs(settings),
+        fail_orphaned_runs(settings, clock),
     ]
     if studies:
         sensors += [

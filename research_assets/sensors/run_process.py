@@ -14,13 +14,22 @@ from typing import Any
 
 import dagster as dg
 
+from research_assets.storage.locks import lock_run
+from research_assets.storage.sent_by import this_process
+
 PROCESS_TAG = ".dagster/research_process"
 """Tag of a run with its `RunProcess`. The UI hides tags with this prefix."""
+
+HOST_TAG = "research/host"
+"""Tag of a run with the name of the host of its process."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunProcess:
-    """A process on a host. `started` is in clock ticks since the boot; an empty text or 0 where the system has none."""
+    """A process on a host. `started` is in clock ticks since the boot; an empty text or 0 where the system has none.
+
+    `name` is that of the host, for people. `folder` is the identity of the data folder if its locks are in a database.
+    """
 
     run: str
     host: str
@@ -28,9 +37,11 @@ class RunProcess:
     namespace: str
     pid: int
     started: int
+    name: str = ""
+    folder: str = ""
 
     @classmethod
-    def of(cls, run: str, pid: int) -> "RunProcess":
+    def of(cls, run: str, pid: int, folder: str = "") -> "RunProcess":
         """Return the present process `pid` of this host as that of a run."""
         return cls(
             run,
@@ -39,12 +50,20 @@ class RunProcess:
             _link("/proc/self/ns/pid"),
             pid,
             _started(pid) or 0,
+            this_process().host,
+            folder,
         )
 
     @property
     def tag(self) -> dict[str, str]:
-        """The tag that notes the process."""
-        return {PROCESS_TAG: json.dumps(asdict(self))}
+        """The tags that note the process; the UI shows the name of its host."""
+        return {PROCESS_TAG: json.dumps(asdict(self)), HOST_TAG: self.name}
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether this process can see whether the other one exists."""
+        here = RunProcess.of(self.run, os.getpid())
+        return here.host == self.host and (here.boot != self.boot or here.namespace == self.namespace)
 
     @property
     def is_gone(self) -> bool:
@@ -79,8 +98,8 @@ def noted_process(run: dg.DagsterRun) -> RunProcess | None:
 class _NotingExecutor(dg.Executor):
     """Notes the process of a run before its first step, and leaves the rest to another executor."""
 
-    def __init__(self, executor: dg.Executor) -> None:
-        self._executor = executor
+    def __init__(self, executor: dg.Executor, state: Path) -> None:
+        self._executor, self._state = executor, state
 
     @property
     def retries(self) -> Any:
@@ -94,24 +113,27 @@ class _NotingExecutor(dg.Executor):
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Note the process of the run, and execute its plan."""
-        plan_context.instance.add_run_tags(plan_context.run_id, RunProcess.of(plan_context.run_id, os.getpid()).tag)
-        yield from self._executor.execute(plan_context, execution_plan)
+        with lock_run(self._state, plan_context.run_id) as folder:
+            process = RunProcess.of(plan_context.run_id, os.getpid(), folder)
+            plan_context.instance.add_run_tags(plan_context.run_id, process.tag)
+            yield from self._executor.execute(plan_context, execution_plan)
 
 
-def _create_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
-    create = dg.in_process_executor.executor_creation_fn
-    if create is None:
-        raise TypeError("dagster.in_process_executor has no creation function.")
-    return _NotingExecutor(create(init_context))
+def noting_in_process_executor(state: Path) -> dg.ExecutorDefinition:
+    """Return Dagster's executor of one process, with a note of that process. `state` is the folder of the locks."""
 
+    def create_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+        create = dg.in_process_executor.executor_creation_fn
+        if create is None:
+            raise TypeError("dagster.in_process_executor has no creation function.")
+        return _NotingExecutor(create(init_context), state)
 
-noting_in_process_executor = dg.ExecutorDefinition(
-    name="in_process",
-    config_schema=dg.in_process_executor.config_schema.as_field(),
-    executor_creation_fn=_create_executor,
-    description="Executes all steps in one process, as Dagster's own executor, and notes it in the tags of the run.",
-)
-"""Dagster's executor of one process, with a note of that process."""
+    return dg.ExecutorDefinition(
+        name="in_process",
+        config_schema=dg.in_process_executor.config_schema.as_field(),
+        executor_creation_fn=create_executor,
+        description="Executes all steps in one process, as Dagster's own executor, and notes it in the run's tags.",
+    )
 
 
 def _read(path: str) -> str:

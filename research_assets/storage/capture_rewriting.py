@@ -19,15 +19,15 @@ from research_assets.storage.captures import (
     ZSTD_LEVEL,
     CaptureTotals,
     DamagedCapture,
-    JournalBusy,
     Manifest,
     complete_lines,
+    locked_journal,
     manifest_path,
     publish_manifest,
     sealed_lines,
 )
 from research_assets.storage.checked_lines import add_checksum, is_intact
-from research_assets.storage.files import fsync_folder, lock_file, publish_file, temporary_path
+from research_assets.storage.files import fsync_folder, publish_file, temporary_path
 
 CleanEvent = Callable[[Mapping[str, Any], bytes | None], tuple[Mapping[str, Any], bytes | None] | None]
 """A function of an event and its answer that returns both without some content, the same objects if nothing was
@@ -75,15 +75,7 @@ def rewrite_journal(journal: Path, clean: CleanEvent) -> None:
 
     Raises JournalBusy if a process has it open.
     """
-    handle = os.open(journal, os.O_RDWR)
-    try:
-        try:
-            lock_file(handle, wait=False)
-        except BlockingIOError as error:
-            raise JournalBusy(
-                f"The journal {journal} is open in another process. Nothing was changed. Wait until that collection "
-                "has ended."
-            ) from error
+    with locked_journal(journal):
         draft = temporary_path(journal)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             try:
@@ -92,8 +84,6 @@ def rewrite_journal(journal: Path, clean: CleanEvent) -> None:
             except DamagedCapture:
                 pass
         publish_file(draft, journal)
-    finally:
-        os.close(handle)
 
 
 def remove_sealed(sealed: Path) -> None:

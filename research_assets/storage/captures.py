@@ -24,6 +24,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -35,17 +36,17 @@ import orjson
 import zstandard
 
 from research_assets.storage.checked_lines import add_checksum, is_intact, is_torn
+from research_assets.storage.file_locks import FileLock, claim_abandoned, lock_file
 from research_assets.storage.files import (
-    claim_abandoned,
     fdatasync,
     fsync_file,
     fsync_folder,
-    lock_file,
     private_folder,
     publish_file,
     temporary_path,
     write_private,
 )
+from research_assets.storage.lock_errors import LocksLost, LockTaken
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -194,20 +195,52 @@ def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
     return journals
 
 
-def _create_draft(draft: Path) -> int:
-    """Create the file of a new journal and lock it; returns its handle."""
+def _create_draft(journal: Path) -> tuple[int, FileLock]:
+    """Create the draft of a new journal and lock the journal; returns the handle of the draft and the lock."""
+    draft = temporary_path(journal)
     while True:
         handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        lock_file(handle)
+        try:
+            lock = lock_file(handle, journal, is_brief=False)
+        except BaseException:
+            os.close(handle)
+            raise
         if draft.exists():
-            return handle
+            return handle, lock
         # Another process has taken it for an abandoned one before it was locked.
         os.close(handle)
+        lock.release()
+
+
+def _open_locked(journal: Path) -> tuple[int, FileLock]:
+    """Open a journal to append to it and lock it. Raises JournalBusy if a process has it open, or FileNotFoundError."""
+    handle = os.open(journal, os.O_RDWR | os.O_APPEND)
+    try:
+        return handle, lock_file(handle, journal, wait=False)
+    except BaseException as error:
+        os.close(handle)
+        if isinstance(error, LockTaken):
+            raise JournalBusy(
+                f"The journal {journal} is open elsewhere: it is locked by {error.holder}. Nothing was changed. "
+                "Wait until that collection has ended."
+            ) from error
+        raise
+
+
+@contextmanager
+def locked_journal(journal: Path) -> Iterator[None]:
+    """Lock an open journal for the block. Raises JournalBusy if a process has it open."""
+    handle, lock = _open_locked(journal)
+    try:
+        yield
+    finally:
+        os.close(handle)
+        lock.release()
 
 
 def _remove_abandoned_draft(draft: Path) -> None:
     """Remove the draft of a journal unless a process creates that journal now."""
-    with claim_abandoned(draft) as is_abandoned:
+    with claim_abandoned(draft, draft.with_name(draft.name[1:].removesuffix(".tmp"))) as is_abandoned:
         if is_abandoned:
             draft.unlink(missing_ok=True)
 
@@ -413,11 +446,17 @@ class CaptureTotals:
 
 
 class Journal:
-    """An open capture. A lock on the file admits one writer at a time; the methods are thread-safe."""
+    """An open capture. A lock on the file admits one writer at a time; the methods are thread-safe.
 
-    def __init__(self, path: Path, handle: int, start: dict[str, Any]) -> None:
+    A process may lose a lock in a database without noticing, for example while its machine stands still. Therefore
+    every process that resumes such a journal continues in a copy of the file: what the process before it still writes
+    goes to a file without a name, and damages nothing.
+    """
+
+    def __init__(self, path: Path, handle: int, lock: FileLock, start: dict[str, Any]) -> None:
         """Wrap an open and locked file; call `create` or `resume` instead."""
         self.path = path
+        self._file_lock = lock
         self.capture: str = start["capture"]
         self.start = start
         self._handle = handle
@@ -459,10 +498,10 @@ class Journal:
         }
         try:
             private_folder(path.parent)
-            handle = _create_draft(temporary_path(path))
+            handle, lock = _create_draft(path)
         except OSError as error:
             raise _write_error(path, error, "create") from error
-        journal = cls(path, handle, start)
+        journal = cls(path, handle, lock, start)
         try:
             journal._write(start, _event_line(start))
             temporary_path(path).rename(path)
@@ -486,18 +525,11 @@ class Journal:
             f"Another process has sealed the journal {path} in the meantime. Nothing was changed. Try again."
         )
         try:
-            handle = os.open(path, os.O_RDWR | os.O_APPEND)
+            handle, lock = _open_locked(path)
         except FileNotFoundError as error:
             raise JournalBusy(sealed_meanwhile) from error
         try:
-            try:
-                lock_file(handle, wait=False)
-            except BlockingIOError as error:
-                raise JournalBusy(
-                    f"The journal {path} is open in another process. Nothing was changed. "
-                    "Wait until that collection has ended."
-                ) from error
-            if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
+            if not _is_file_of(path, handle):
                 raise JournalBusy(sealed_meanwhile)
             start: dict[str, Any] | None = None
             totals, unknown = CaptureTotals(), set[str]()
@@ -515,14 +547,19 @@ class Journal:
                 raise DamagedCapture(
                     path, 1, "it does not begin with a start event", "It contains no usable page; move it away."
                 )
-            if os.fstat(handle).st_size != totals.size:
+            if lock.is_shared:
+                new = _replace_by_copy(path, totals.size)
+                os.close(handle)
+                handle = new
+            elif os.fstat(handle).st_size != totals.size:
                 os.ftruncate(handle, totals.size)
                 os.fsync(handle)
-            journal = cls(path, handle, start)
+            journal = cls(path, handle, lock, start)
             journal._totals, journal._unknown = totals, unknown
             return journal
         except BaseException:
             os.close(handle)
+            lock.release()
             raise
 
     @property
@@ -558,6 +595,8 @@ class Journal:
             raise JournalWriteError(
                 f"The journal {self.path} is closed, so the event was not written. Resume it first."
             )
+        if self._file_lock.is_shared:
+            self._require_own_file()
         try:
             remaining = memoryview(line)
             while remaining:
@@ -572,6 +611,21 @@ class Journal:
             raise
         self._totals.add(record, line)
 
+    def _require_lock(self) -> None:
+        """Raise LocksLost if the lock is in a database and this process has lost it."""
+        if self._file_lock.is_shared:
+            self._file_lock.check()
+            self._require_own_file()
+
+    def _require_own_file(self) -> None:
+        """Raise LocksLost if another process has replaced or sealed the file. Without a database none does."""
+        draft = temporary_path(self.path)
+        if not (_is_file_of(self.path, self._handle) or _is_file_of(draft, self._handle)):
+            raise LocksLost(
+                f"Another process has taken over the journal {self.path} because this one had lost its lock. The event "
+                "was not written. No action is needed: the other process requests it again."
+            )
+
     def _truncate(self) -> None:
         try:
             os.ftruncate(self._handle, self._totals.size)
@@ -584,7 +638,7 @@ class Journal:
         """Compress the journal, publish it with its manifest, and delete the journal; returns the sealed file.
 
         A crash at any point leaves an open journal or a sealed capture; sealing again completes the operation. Raises
-        JournalWriteError on failure.
+        JournalWriteError on failure, and LocksLost if its lock was lost.
         """
         sealed = sealed_path(self.path)
         with self._lock:
@@ -592,8 +646,10 @@ class Journal:
                 return sealed
             if self._handle < 0:
                 raise JournalWriteError(f"The journal {self.path} is closed and not sealed. Resume it first.")
+            self._require_lock()
             try:
                 sha256, size = self._compress(temporary_path(sealed))
+                self._require_lock()
                 publish_file(temporary_path(sealed), sealed)
                 start = self.start | {"software": software_version()}
                 publish_manifest(sealed, start, self._totals, self._unknown, sha256, size)
@@ -630,12 +686,39 @@ class Journal:
             handle, self._handle = self._handle, -1
             if handle >= 0:
                 os.close(handle)
+                self._file_lock.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _is_file_of(path: Path, handle: int) -> bool:
+    """Return whether an open file still has this path."""
+    try:
+        return path.stat().st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _replace_by_copy(path: Path, size: int) -> int:
+    """Replace a journal durably by a copy of its first bytes; returns the handle of the copy, to append to it."""
+    draft = temporary_path(path)
+    handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        with path.open("rb") as file:
+            remaining = size
+            while remaining:
+                chunk = file.read(min(CHUNK, remaining))
+                remaining -= os.write(handle, chunk)
+                file.seek(size - remaining)
+        publish_file(draft, path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _event_line(record: Mapping[str, Any], answer: bytes | None = None) -> bytes:

@@ -9,7 +9,8 @@ import os
 import zlib
 from pathlib import Path
 
-from research_assets.storage.files import fdatasync, fsync_folder, lock_file
+from research_assets.storage.file_locks import locked
+from research_assets.storage.files import fdatasync, fsync_folder
 
 _MEMBER = b',"crc32":"'
 _END = b'"}\n'
@@ -46,8 +47,7 @@ def append_durably(log: Path, lines: bytes) -> None:
     """Append complete lines to a log durably, one writer at a time; creates the log with mode 0600."""
     is_new = not log.exists()
     handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        lock_file(handle)
+    with locked(handle, log):
         # A kill may have left the beginning of a line; without a line feed it would spoil the next one.
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
@@ -55,7 +55,5 @@ def append_durably(log: Path, lines: bytes) -> None:
         while lines:
             lines = lines[os.write(handle, lines) :]
         fdatasync(handle)
-    finally:
-        os.close(handle)
     if is_new:
         fsync_folder(log.parent)

@@ -7,6 +7,9 @@ from sqlalchemy import Engine, create_engine
 
 _CONNECT_TIMEOUT_SECONDS = 10
 
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
+"""Options of libpq, so that a connection to a server that vanished fails after 30 seconds and not after hours."""
+
 
 class MissingDriver(Exception):
     """The driver of PostgreSQL is not installed."""
@@ -27,8 +30,14 @@ def open_engine(url: str) -> Engine:
     try:
         return create_engine(
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS, "application_name": "research-assets"},
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+                "application_name": "research-assets",
+                **_KEEPALIVE,
+            },
             pool_pre_ping=True,
+            # Errors would quote them.
+            hide_parameters=True,
         )
     except ModuleNotFoundError as error:
         raise MissingDriver from error

@@ -1,32 +1,46 @@
 """Locks that admit one collecting run per partition and end with the process that holds them.
 
-There is one lock file per study and entity. Each day is one byte of it, locked with `fcntl`, because a file of its own
-for each day would need one open file per day of a run. The files are empty and are never deleted: the lock of a dead
-process is released by the system, and deleting a file would disable its locks.
+A lock has a name: the study, the entity and the day. There are two implementations. Without a database there is one
+lock file per study and entity; each day is one byte of it, locked with `fcntl`, because a file of its own for each day
+would need one open file per day of a run. The files are empty and are never deleted: the lock of a dead process is
+released by the system, and deleting a file would disable its locks. In a data folder whose locks are in a database
+(RESEARCH_LEDGER), the locks are there and hold on all its machines (see lock_database.py).
 
-Not here: locks of whole files and folders (see files.py).
+Not here: locks of whole files and folders (see file_locks.py).
 """
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from research_assets.settings import VARIABLES
+from research_assets.storage.file_locks import FOLDER_ID, find_database
 from research_assets.storage.files import private_folder
+from research_assets.storage.lock_errors import OWN_RUN, LockError, LockTaken
+
+if TYPE_CHECKING:
+    from research_assets.storage.lock_database import LockDatabase
 
 
 class PartitionBusy(Exception):
     """Another run is collecting this partition."""
 
-    def __init__(self, study: str, entity: str, day: date, holder: str) -> None:
+    def __init__(self, study: str, entity: str, day: date | None, holder: str) -> None:
+        partition = f"{study}/{entity} {day}" if day else f"{study}/{entity}"
         super().__init__(
-            f"{study}/{entity} {day.isoformat()} is locked by {holder}. No request was sent and nothing was changed. "
+            f"{partition} is locked by {holder}. No request was sent and nothing was changed. "
             "Wait for that run to finish; its data is shared."
         )
         self.study, self.entity, self.day = study, entity, day
+
+
+_CHECK_SECONDS = 20.0
+"""Interval (seconds) at which the locks of a run are checked, whatever it does."""
 
 
 @dataclass(slots=True)
@@ -47,9 +61,15 @@ def lock_partitions(state: Path, study: str, entity: str, days: Sequence[date]) 
     """Lock partitions of an entity of a study during the block. Raises PartitionBusy at once if one is locked.
 
     Locks all partitions or none. The locks exclude other processes on the same file system and other threads.
+    Raises LockError if the locks cannot be used.
     """
     distinct_days = sorted(set(days))
     path = private_folder(state / "locks") / f"{study}.{entity}"
+    if (shared := find_database(path)) is not None:
+        with _lock_in_database(*shared, study, entity, distinct_days):
+            yield
+        return
+    require_file_locks(state)
     with _table_lock:
         _acquire(path, study, entity, distinct_days)
     try:
@@ -57,6 +77,87 @@ def lock_partitions(state: Path, study: str, entity: str, days: Sequence[date]) 
     finally:
         with _table_lock:
             _release(path, distinct_days)
+
+
+@contextmanager
+def _lock_in_database(
+    database: "LockDatabase", name: str, study: str, entity: str, days: Sequence[date]
+) -> Iterator[None]:
+    by_name = {f"{name}/{day}": day for day in days}
+    removal = f"{name.rpartition('/')[0]}/{REMOVAL_LOCK}"
+    try:
+        database.try_lock([*by_name, removal], shared=[removal])
+    except LockTaken as error:
+        holder = f"a removal of withdrawn data ({error.holder})" if error.name == removal else error.holder
+        day = by_name.get(error.name) or next(iter(days), None)
+        raise PartitionBusy(study, entity, day, holder) from error
+    try:
+        yield
+    finally:
+        database.unlock([*by_name, removal])
+
+
+def lock_check(state: Path) -> Callable[[], None] | None:
+    """Return the function that raises LocksLost if this process lost its locks; None if they cannot be lost.
+
+    Locks of files end with the process, so only those in a database can be lost.
+    """
+    shared = find_database(state / "locks")
+    return None if shared is None else shared[0].check
+
+
+@contextmanager
+def lock_run(state: Path, run: str) -> Iterator[str]:
+    """Show other machines during the block that a run is in progress; yield the identity of the data folder.
+
+    The locks are checked regularly, so that a run that sends no request does not seem dead after a restart of the
+    server. Without a database nothing is shown, and the identity is empty.
+    """
+    if (shared := find_database(_run_name(state, run))) is None:
+        yield ""
+        return
+    database, name = shared
+    has_ended = threading.Event()
+
+    def check() -> None:
+        while not has_ended.wait(_CHECK_SECONDS):
+            # The run itself reports this error when it uses its locks.
+            with suppress(LockError):
+                database.check()
+
+    database.lock(name, is_recorded=True)
+    try:
+        threading.Thread(target=check, name="locks", daemon=True).start()
+        yield name.partition("/")[0]
+    finally:
+        has_ended.set()
+        database.unlock([name])
+
+
+def is_running(state: Path, folder: str, run: str) -> bool:
+    """Return whether a run of a data folder is in progress, on any machine; True if that is unknown.
+
+    `folder` is the identity that `lock_run` returned. Raises LockError if the database cannot be used.
+    """
+    if not folder or (shared := find_database(_run_name(state, run))) is None:
+        return True
+    database, name = shared
+    return name.partition("/")[0] != folder or database.is_locked(name)
+
+
+def _run_name(state: Path, run: str) -> Path:
+    return state / "runs" / run
+
+
+def require_file_locks(state: Path) -> None:
+    """Raise LockError if the locks of a data folder are in a database that this process does not know."""
+    if (state / FOLDER_ID).exists():
+        raise LockError(
+            f"The locks of the data folder {state.parent} are in a database, because it was used with "
+            f"{VARIABLES['ledger_url'].name}, which is not set here. No request was sent and nothing was changed. Set "
+            "it to the same database as on the other machines. If no machine uses the database any more, delete the "
+            f"file {state / FOLDER_ID}."
+        )
 
 
 def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
@@ -68,7 +169,7 @@ def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
     try:
         for day in days:
             if day in lock_file.days:
-                raise PartitionBusy(study, entity, day, "another run in this process")
+                raise PartitionBusy(study, entity, day, OWN_RUN)
             try:
                 _lock_byte(lock_file.handle, day.toordinal())
             except (BlockingIOError, PermissionError) as error:
@@ -77,7 +178,7 @@ def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
             acquired.append(day)
         # After its own lock, so that a removal that begins now sees it.
         if _is_removing(path.parent):
-            raise PartitionBusy(study, entity, days[0], "a removal of withdrawn data")
+            raise PartitionBusy(study, entity, next(iter(days), None), "a removal of withdrawn data")
     except BaseException:
         _release(path, acquired)
         raise
@@ -99,8 +200,16 @@ class RunInProgress(Exception):
 
 @contextmanager
 def lock_all_partitions(state: Path) -> Iterator[None]:
-    """Exclude every collecting run on this data folder during the block. Raises RunInProgress at once if one runs."""
+    """Exclude every collecting run on this data folder during the block. Raises RunInProgress at once if one runs.
+
+    Raises LockError if the locks cannot be used.
+    """
     folder = private_folder(state / "locks")
+    if (shared := find_database(folder)) is not None:
+        with _exclude_in_database(*shared):
+            yield
+        return
+    require_file_locks(state)
     with ExitStack() as stack:
         with _table_lock:
             own = [key for key, file in _lock_files.items() if key[0] == os.getpid() and file.days]
@@ -115,6 +224,25 @@ def lock_all_partitions(state: Path) -> Iterator[None]:
                 what = "another removal" if path.name == REMOVAL_LOCK else f"a run of {path.name}"
                 raise RunInProgress(what) from error
         yield
+
+
+@contextmanager
+def _exclude_in_database(database: "LockDatabase", name: str) -> Iterator[None]:
+    removal = f"{name}/{REMOVAL_LOCK}"
+    try:
+        database.try_lock([removal])
+    except LockTaken as error:
+        holders = database.holders(f"{name}/")
+        if removal in holders:
+            raise RunInProgress(f"another removal ({holders[removal]})") from error
+        if error.holder == OWN_RUN:
+            raise RunInProgress("a run of this process") from error
+        runs = [f"a run of {key.removeprefix(f'{name}/')} ({holder})" for key, holder in holders.items()]
+        raise RunInProgress(runs[0] if runs else "a run") from error
+    try:
+        yield
+    finally:
+        database.unlock([removal])
 
 
 def _is_removing(folder: Path) -> bool:

@@ -3,24 +3,16 @@
 Not here: the tables that are written (see raw_writer.py).
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import duckdb
 
-from research_assets.storage.files import (
-    LOCK_FILE,
-    claim_abandoned,
-    folder_lock,
-    lock_file,
-    open_lock,
-    private_folder,
-    temporary_path,
-)
+from research_assets.storage.file_locks import LOCK_FILE, claim_abandoned, folder_lock, locked, open_lock
+from research_assets.storage.files import private_folder, temporary_path
 from research_assets.storage.raw_digests import publish_raw_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import Config, connect_shared
@@ -85,23 +77,18 @@ def open_duckdb(folder: Path, *, memory: str = MEMORY) -> Iterator[duckdb.DuckDB
 def temporary_folder(raw: Path, name: str) -> Iterator[Path]:
     """Create a private temporary folder for the block; first removes the folders of ended processes."""
     parent = private_folder(raw / ".tmp")
-    handle = -1
-    try:
+    with ExitStack() as stack:
         # Without the lock on the parent, another process could remove the folder before it is locked.
         with folder_lock(parent):
             for old in parent.iterdir():
                 if old.is_dir():
                     _remove_if_stale(old)
             folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
-            handle = open_lock(folder)
-            lock_file(handle)
+            stack.enter_context(locked(open_lock(folder), folder / LOCK_FILE))
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        if handle >= 0:
-            os.close(handle)
 
 
 def _remove_if_stale(folder: Path) -> None:

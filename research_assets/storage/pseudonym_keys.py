@@ -14,7 +14,8 @@ from pathlib import Path
 import orjson
 
 from research_assets.settings import VARIABLES, Settings, SettingsError
-from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.storage.file_locks import folder_lock
+from research_assets.storage.files import private_folder, write_private
 from research_assets.storage.raw_reader import query_raw
 from research_assets.tiktok.pseudonyms import PATTERN, fingerprint
 

@@ -10,6 +10,7 @@ its file proves that all rows were written.
 
 import io
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +23,7 @@ import zstandard
 
 from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
 from research_assets.storage.captures import CHUNK, DamagedCapture, Manifest
-from research_assets.storage.files import lock_file
+from research_assets.storage.file_locks import locked
 from research_assets.storage.parquet_io import (
     LARGE_MEMORY,
     MEMORY,
@@ -78,8 +79,7 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     manifest.verify()  # DuckDB reads a truncated file without an error
     entity = ENTITIES[manifest.entity]
     # Open for writing, because a lock needs that on some network file systems.
-    with sealed.open("r+b") as lock, temporary_folder(raw, manifest.capture) as folder:
-        lock_file(lock.fileno())
+    with locked(os.open(sealed, os.O_RDWR), sealed), temporary_folder(raw, manifest.capture) as folder:
         try:
             days, rejected = _write_pages(raw, folder, entity, manifest)
             with connect_small_writer() as db:

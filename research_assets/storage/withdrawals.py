@@ -21,7 +21,8 @@ from typing import Any, Literal
 import orjson
 
 from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
-from research_assets.storage.files import digest_of, folder_lock, private_folder, write_private
+from research_assets.storage.file_locks import folder_lock
+from research_assets.storage.files import digest_of, private_folder, write_private
 from research_assets.tiktok.names import fold_handle
 
 Kind = Literal["video", "comment", "account"]

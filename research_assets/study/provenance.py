@@ -20,7 +20,8 @@ from typing import Any
 
 from research_assets.settings import Settings
 from research_assets.storage.captures import software_version
-from research_assets.storage.files import folder_lock, private_folder, write_private
+from research_assets.storage.file_locks import folder_lock
+from research_assets.storage.files import private_folder, write_private
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.storage.withheld import Cleaner
 from research_assets.study.spec import StudySpec

@@ -16,6 +16,8 @@ import duckdb
 
 from research_assets.settings import Settings
 from research_assets.storage import files
+from research_assets.storage.lock_errors import LockTaken
+from research_assets.storage.locks import lock_check, require_file_locks
 from research_assets.warehouse import changes, codebook, dbt_runner
 from research_assets.warehouse.changes import BuildInput, BuildRecord
 from research_assets.warehouse.dbt_runner import DbtError, LogCallback, NodeResult
@@ -39,13 +41,15 @@ def build_lock(settings: Settings) -> Iterator[None]:
 
     Raises BuildInProgress at once if another build is running.
     """
+    if lock_check(settings.state) is None:
+        require_file_locks(settings.state)
     with ExitStack() as stack:
         try:
             stack.enter_context(dbt_runner.file_lock(settings, "build", wait=False))
-        except BlockingIOError:
+        except LockTaken as error:
             raise BuildInProgress(
                 f"The build of the warehouse {settings.warehouse} did not start, because the warehouse is being built "
-                "by another process. Nothing was changed. Wait for that build to end, then start again if needed."
+                f"by {error.holder}. Nothing was changed. Wait for that build to end, then start again if needed."
             ) from None
         _remove_build(settings)
         yield
@@ -120,6 +124,8 @@ def publish_warehouse(settings: Settings, build_input: BuildInput) -> None:
     # Another program may have left a log beside the old warehouse; DuckDB would replay it into the new file. A program
     # that keeps the old file open may still write one after this: see `connect_read_only`.
     changes.write_ahead_log(settings.warehouse).unlink(missing_ok=True)
+    if (check := lock_check(settings.state)) is not None:
+        check()
     files.publish_file(settings.warehouse_build, settings.warehouse)
 
 

@@ -21,6 +21,7 @@ import orjson
 
 from research_assets.settings import DBT_PROJECT_DIR, NOT_FOR_DBT, Settings
 from research_assets.storage import files
+from research_assets.storage.file_locks import locked
 from research_assets.warehouse import changes, dbt_process
 
 LogCallback = Callable[[int, str], None]
@@ -166,10 +167,9 @@ def project_digest() -> str:
 
 @contextmanager
 def file_lock(settings: Settings, name: str, *, wait: bool) -> Iterator[None]:
-    """Lock out other threads and processes. Raises BlockingIOError at once if `wait` is False and the lock is taken."""
-    files.private_folder(settings.dbt_target)
-    with (settings.dbt_target / f"{name}.lock").open("w") as lock:
-        files.lock_file(lock.fileno(), wait=wait)
+    """Lock out other threads and processes. Raises LockTaken at once if `wait` is False and the lock is taken."""
+    path = files.private_folder(settings.dbt_target) / f"{name}.lock"
+    with locked(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), path, wait=wait):
         yield
 
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -27,6 +27,8 @@ from research_assets import fields
 from research_assets.settings import DBT_PROJECT_DIR, NOT_FOR_DBT, Settings, child_environment
 from research_assets.storage import files
 from research_assets.storage.checked_lines import add_checksum, is_intact
+from research_assets.storage.file_locks import LOCK_FILE, exclusive
+from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.warehouse import changes, dbt_runner
 from research_assets.warehouse.codebook import COLUMNS, DESCRIPTION, create_codebook
@@ -248,12 +250,13 @@ def _write_codebook(build: Path, manifest: Mapping[str, Any]) -> IndexedMart:
 
 @contextmanager
 def _build_lock(output: Path) -> Iterator[None]:
-    with (output / ".lock").open("w") as lock:
+    with ExitStack() as stack:
         try:
-            files.lock_file(lock.fileno(), wait=False)
-        except BlockingIOError:
+            stack.enter_context(exclusive(output / LOCK_FILE))
+        except LockTaken as error:
             raise SparkBuildError(
-                f"Another process is building the marts in {output}. Nothing was changed. Wait for that build to end."
+                f"The marts in {output} are being built by {error.holder}. Nothing was changed. Wait for that build to "
+                "end."
             ) from None
         yield
 

@@ -2,8 +2,8 @@
 
 Every file has a checksum that was written with it: the lines and manifests of captures, the digests of the raw tables,
 the rows of the ledger, DuckDB's blocks. Files that follow from others are built again, all others are named with what
-is lost and how to restore it. Sends no request. Not here: the checksums (see storage/ and quota/ledger.py), the checks
-when a file is read.
+is lost and how to restore it. Sends no request. Not here: the checksums (see storage/ and quota/), the checks when a
+file is read.
 """
 
 import zlib
@@ -18,7 +18,8 @@ import duckdb
 
 from research_assets.clock import SystemClock
 from research_assets.planning.messages import pluralize
-from research_assets.quota.ledger import Ledger, LedgerError
+from research_assets.quota.ledger import Ledger, open_ledger
+from research_assets.quota.ledger_database import LedgerError
 from research_assets.settings import Settings
 from research_assets.storage.captures import (
     DAMAGED_SUFFIX,
@@ -72,7 +73,7 @@ def verify_files(settings: Settings, share_of: date | None = None) -> Verificati
     """Read the stored files and compare them with their checksums; damaged derived files are built again.
 
     With a day, only its share of the captures, the raw tables and the warehouse is read: the shares of `SHARE_DAYS`
-    consecutive days together are all files. Open journals and the ledger are read every time.
+    consecutive days together are all files. Open journals and the ledger, also one in a database, are read every time.
     """
     forget_verified()
     files = size = 0
@@ -86,6 +87,8 @@ def verify_files(settings: Settings, share_of: date | None = None) -> Verificati
                 # Another process published, sealed or removed it after it was listed.
                 continue
             files += 1
+    if settings.ledger_url:
+        findings += _ledger(open_ledger(settings, SystemClock()))
     return Verification(files, size, tuple(findings))
 
 
@@ -108,7 +111,7 @@ def _verifiers(settings: Settings) -> Iterator[tuple[Path, Callable[[], Iterator
     for path in sorted(settings.raw.glob("*/study=*/day=*/*.parquet")):
         yield path, partial(_raw_file, settings.raw, path)
     if settings.ledger.exists():
-        yield settings.ledger, partial(_ledger, settings)
+        yield settings.ledger, partial(_ledger, Ledger(settings.ledger, settings.caps, SystemClock()))
     if log_path(settings.state).exists():
         yield log_path(settings.state), partial(_withdrawals, settings)
     if settings.warehouse.exists():
@@ -208,10 +211,10 @@ def _raw_file(raw: Path, path: Path) -> Iterator[Finding]:
         yield Finding("damaged", str(error))
 
 
-def _ledger(settings: Settings) -> Iterator[Finding]:
-    ledger = Ledger(settings.ledger, settings.caps, SystemClock())
+def _ledger(ledger: Ledger) -> Iterator[Finding]:
     try:
-        ledger.verify()
+        if ledger.exists():
+            ledger.verify()
     except LedgerError as error:
         yield Finding("damaged", str(error))
     finally:

@@ -15,6 +15,7 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.storage.raw_writer import write_capture, write_rows
+from research_assets.storage.sent_by import SentBy
 from research_assets_tests.storage.capture_factory import make_answer, make_capture, make_video
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
@@ -169,6 +170,28 @@ def test_used_quota_is_shown(data_folder: Settings) -> None:
     ledger.reserve("research", study="gardening", entity="videos", unit="2026-02-01", endpoint="video_query")
     ledger.close()
     assert ["research", "1", "1,000", "999", "0", "now"] in [line.split() for line in status().stdout.splitlines()]
+
+
+def test_requests_of_today_are_shown_by_person_if_there_are_several(data_folder: Settings) -> None:
+    def reserve(sender: SentBy, pool: str) -> None:
+        ledger = Ledger(data_folder.ledger, data_folder.caps, SystemClock(), sent_by=sender)
+        ledger.reserve(pool, study="gardening", entity="videos", unit="2026-02-01", endpoint="video_query")
+        ledger.close()
+
+    def lines() -> list[list[str]]:
+        return [line.split() for line in status().stdout.splitlines()]
+
+    for pool in ("research", "research", "follow"):
+        reserve(SentBy("ada", "lab"), pool)
+    assert "Sent today by" not in status().stdout
+    reserve(SentBy("[b]o\x1b", "lab"), "research")
+    table = lines()
+    begin = table.index(["Sent", "today", "by"])
+    assert table[begin + 1 : begin + 4] == [["user", "research", "follow"], ["[b]o␛", "1", "0"], ["ada", "2", "1"]]
+    reserve(SentBy("ada", "field"), "research")
+    table = lines()
+    assert ["user", "host", "research", "follow"] in table
+    assert ["ada", "field", "1", "0"] in table
 
 
 def test_status_uses_the_day_of_a_simulated_api_and_creates_no_file(

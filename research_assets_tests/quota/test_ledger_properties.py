@@ -1,8 +1,10 @@
 """Properties of the ledger and the fair shares for any order of operations."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from fractions import Fraction
 from math import floor
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from research_assets.quota.fair_share import StudyDemand, fair_shares
 from research_assets.quota.ledger import Ledger, QuotaExhausted
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.profiles import sized
+from research_assets_tests.quota.operations import Place, file_in
 
 CAP = 12
 START = datetime(2026, 3, 2, 22, 0, tzinfo=UTC)
@@ -20,16 +23,16 @@ STUDIES = st.sampled_from("abc")
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Ledgers of two processes over one file, with different clocks and an API that may refuse any request."""
+    """Two processes on one ledger, with different clocks and an API that may refuse any request."""
 
-    folders: pytest.TempPathFactory
+    new_place: ClassVar[Callable[[], Place]]
     reservations = Bundle("reservations")
 
     def __init__(self) -> None:
         super().__init__()
-        path = self.folders.mktemp("ledger") / "quota.sqlite"
+        place = type(self).new_place()
         self.clocks = [FakeClock(START), FakeClock(START)]
-        self.ledgers = [Ledger(path, {"research": CAP}, clock, quota_reserve=2) for clock in self.clocks]
+        self.ledgers = [Ledger(place(), {"research": CAP}, clock, quota_reserve=2) for clock in self.clocks]
         self.taken: dict[str, int] = {}
         self.sent = 0
         self.refusal: tuple[QuotaExhausted, datetime, int] | None = None
@@ -104,8 +107,15 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_ledger_keeps_its_rules_for_any_order_of_processes_refusals_and_clock_changes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    LedgerMachine.folders = tmp_path_factory
+    LedgerMachine.new_place = lambda: file_in(tmp_path_factory.mktemp("ledger"))
     run_state_machine_as_test(LedgerMachine, settings=sized(60, 1000, stateful_step_count=40))
+
+
+def test_ledger_in_a_database_keeps_its_rules_for_any_order_of_operations(
+    new_database_place: Callable[[], Place],
+) -> None:
+    LedgerMachine.new_place = new_database_place
+    run_state_machine_as_test(LedgerMachine, settings=sized(12, 300, stateful_step_count=40))
 
 
 DEMANDS = st.dictionaries(

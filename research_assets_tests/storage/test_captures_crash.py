@@ -3,12 +3,11 @@
 import errno
 import os
 import resource
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,10 +22,10 @@ from research_assets.storage.captures import (
     list_sealed,
     read_events,
 )
-from research_assets.storage.files import lock_file
+from research_assets.storage.file_locks import lock_file
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 from research_assets_tests.storage.test_captures import PAGE, create_journal
-from research_assets_tests.workers import append_until_killed, hold_lock, kill_at_disk_operation
+from research_assets_tests.workers import append_until_killed, child_process, hold_lock, kill_at_disk_operation
 
 DAYS = [date(2026, 2, day) for day in (1, 2, 3)]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -65,22 +64,6 @@ def test_journal_cut_at_any_byte_keeps_every_complete_line_and_can_be_resumed(
     assert [event["seq"] for event in events_after if event["event"] == "page"] == list(range(resumed.pages))
     (manifest,) = list_sealed(root)
     assert (manifest.pages, manifest.rows) == (resumed.pages, resumed.pages)
-
-
-@contextmanager
-def child_process(work: Callable[[], object]) -> Iterator[int]:
-    """Run a function in a child process; the process is killed at the end of the block."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    try:
-        yield child
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("pages", [1, 2, 9, 40])
@@ -155,12 +138,12 @@ def test_draft_of_a_journal_that_is_being_created_is_kept(tmp_path: Path, monkey
     fdatasync = os.fdatasync
     listed: list[list[Path]] = []
 
-    def list_and(real: Callable[..., None], times: int) -> Callable[..., None]:
-        def call(*arguments: int) -> None:
+    def list_and(real: Callable[..., Any], times: int) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
             if len(listed) < times:
                 listed.append([])
                 listed[-1] = list_open_journals(tmp_path, "videos", "s")
-            real(*arguments)
+            return real(*arguments, **options)
 
         return call
 

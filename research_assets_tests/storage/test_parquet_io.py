@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.storage.files import LOCK_FILE
+from research_assets.storage.file_locks import LOCK_FILE
 from research_assets.storage.parquet_io import temporary_folder
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from research_assets.fields import ENTITIES, raw_tables
 from research_assets.storage.captures import DamagedCapture, Manifest, list_sealed
-from research_assets.storage.files import LOCK_FILE
+from research_assets.storage.file_locks import LOCK_FILE
 from research_assets.storage.raw_writer import ensure_tables, is_written, write_capture, write_rows
 from research_assets.storage.replay import replay
 from research_assets_tests.storage.capture_factory import (

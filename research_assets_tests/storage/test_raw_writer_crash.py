@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from research_assets.storage.captures import Manifest
-from research_assets.storage.files import LOCK_FILE
+from research_assets.storage.file_locks import LOCK_FILE
 from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_writer import is_written, write_capture
 from research_assets.storage.replay import replay

@@ -27,6 +27,7 @@ from research_assets.collect.types import (
 )
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal, JournalBusy, list_open_journals
+from research_assets.storage.lock_errors import LocksLost
 from research_assets.tiktok.errors import ApiError
 from research_assets.units.comment_counts import has_new_replies, is_reopened, retry_due_at, waits_for_confirmation
 from research_assets.units.coverage import (
@@ -98,6 +99,7 @@ class ListPartitionRun:
                     journal, StopCondition(self._run.pool, summarize_error(error), self._context.clock.now())
                 )
                 raise
+            self._run.raise_lost_locks()
             if (stop := self._stop) is not None:
                 self._write_remaining(journal, stop)
                 return Paused(stop.pool, stop.reason, stop.retry_at, (self._partition,))
@@ -121,6 +123,10 @@ class ListPartitionRun:
                 due=self._is_due,
                 previous=self._elsewhere.get(target.unit) or self._status.get(target.unit),
             )
+        except LocksLost as error:
+            # The other lists store the page that they wait for.
+            self._run.stop_for_lost_locks(error)
+            return target, None
         except (QuotaExhausted, ApiError) as error:
             self._run.stop_for(error)
             return target, None

@@ -42,6 +42,7 @@ from research_assets.collect.types import (
 )
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
+from research_assets.storage.lock_errors import LocksLost
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.errors import ApiError
@@ -119,10 +120,9 @@ class VideoSearch:
         self._held_back: dict[date, list[SearchWindow]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[PartitionResult | Paused, None]:
-        """Collect the days and yield each as it finishes. Raise PartitionBusy if another process collects one."""
+        """Collect the days, which the caller has locked, and yield each as it finishes."""
         settings, remaining = self._context.settings, set(days)
         with ExitStack() as stack:
-            stack.enter_context(lock_partitions(settings.state, self._study.name, "videos", list(days)))
             jobs: deque[_WindowJob] = deque()
             for opened in self._resume_journals(stack, remaining):
                 stack.callback(opened.journal.close)
@@ -280,6 +280,10 @@ class VideoSearch:
         self._running.add(job)
         try:
             return await self._collect_window(job)
+        except LocksLost as error:
+            # The other searches store the page that they wait for.
+            self._run.stop_for_lost_locks(error)
+            return _WindowResult()
         finally:
             self._running.discard(job)
 

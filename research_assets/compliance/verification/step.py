@@ -8,7 +8,7 @@ verdict on an answer (see guards.py).
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Literal, cast
 from research_assets.clock import next_midnight
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
 from research_assets.collect.types import CollectorContext, RequestBudget, StopCondition
-from research_assets.compliance.audit_log import current_user, record_command
+from research_assets.compliance.audit_log import record_command
 from research_assets.compliance.forget import Receipt, remove_items
 from research_assets.compliance.verification import due
 from research_assets.compliance.verification.accounts import accounts_last_seen, held_accounts, videos_of
@@ -39,8 +39,11 @@ from research_assets.compliance.verification.tasks import (
 from research_assets.compliance.verification.verified import folder, record_verified
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.settings import Settings
-from research_assets.storage.files import private_folder, try_lock
+from research_assets.storage.file_locks import LOCK_FILE, exclusive
+from research_assets.storage.files import private_folder
+from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.locks import RunInProgress
+from research_assets.storage.sent_by import this_process
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.tiktok import compliance
 from research_assets.tiktok.errors import (
@@ -159,7 +162,7 @@ def give_word(settings: Settings, name: str, word: Literal["confirmed", "rejecte
         if word == "rejected" and task.phase == "apply":
             raise VerificationError(f"The answer of the task {name} is accepted already. Nothing was changed.")
         record_command(settings, f"verify --{word.removesuffix('ed')} {name}", now)
-        journal.append(word, name, now, user=current_user())
+        journal.append(word, name, now, user=this_process().user)
         if word == "rejected":
             schedule = Schedule.load(settings)
             schedule.next_check.pop(stream_of(task.kind, task.method), None)
@@ -168,8 +171,13 @@ def give_word(settings: Settings, name: str, word: Literal["confirmed", "rejecte
 
 @contextmanager
 def _step_lock(settings: Settings) -> Iterator[bool]:
-    with try_lock(private_folder(folder(settings)) / ".lock") as is_free:
-        yield is_free
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(private_folder(folder(settings)) / LOCK_FILE))
+        except LockTaken:
+            yield False
+            return
+        yield True
 
 
 def _remove_old_files(settings: Settings, journal: TaskJournal) -> None:
