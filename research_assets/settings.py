@@ -444,9 +444,8 @@ class Settings:
     """Variables with names of the project, or similar ones, that the project does not know."""
 
     def __post_init__(self) -> None:
-        """Note that the locks of the data folder are in a database, for the functions that lock files of the folder."""
-        if self.ledger_url:
-            _DATABASES[self.root] = self.ledger_url
+        """Note whether the locks of the data folder are in a database, for the functions that lock files of it."""
+        _DATABASES[self.root] = self.ledger_url
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
@@ -634,14 +633,13 @@ class Settings:
 
 
 _DATABASES: dict[Path, str] = {}
-"""Addresses of the databases of the data folders that settings of this process name."""
+"""Address of the database of each data folder that settings of this process name; empty for one without."""
 
 
 def shared_folder(path: Path) -> tuple[Path, str] | None:
     """Return the data folder that contains a path and the address of its database (RESEARCH_LEDGER); None without."""
-    roots = [root for root in _DATABASES if path.is_relative_to(root)]
-    root = max(roots, key=lambda root: len(root.parts), default=None)
-    return None if root is None else (root, _DATABASES[root])
+    root = next((folder for folder in (path, *path.parents) if folder in _DATABASES), None)
+    return (root, _DATABASES[root]) if root is not None and _DATABASES[root] else None
 
 
 def stored_origin(settings: Settings) -> str:

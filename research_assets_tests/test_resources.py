@@ -10,8 +10,8 @@ import pytest
 
 from research_assets.component import study_assets
 from research_assets.definitions import build_definitions
-from research_assets.resources import CollectorResource, PublishedWarehouse, build_resources
-from research_assets.settings import DEMO_STUDIES_DIR, Settings
+from research_assets.resources import CollectorResource, PublishedWarehouse, QuotaLedger, build_resources
+from research_assets.settings import DEMO_STUDIES_DIR, Settings, child_environment
 from research_assets_tests.assets.harness import NO_COMMENTS
 from research_assets_tests.conftest import FakeClock
 
@@ -49,6 +49,30 @@ def test_secrets_are_environment_variables_in_the_configuration(configured: Sett
     assert SECRET not in text
     assert api.client_secret == dg.EnvVar("TIKTOK_CLIENT_SECRET")  # type: ignore[attr-defined]
     assert os.environ["TIKTOK_CLIENT_SECRET"] == SECRET
+
+
+def test_ledger_in_a_database_is_shown_without_its_password_and_handed_over(configured: Settings) -> None:
+    url = f"postgresql://lab:{SECRET}@db.example.org:5433/lab?sslmode=require"
+    with_database = replace(configured, ledger_url=url, api_url="https://open.tiktokapis.com")
+    resources = build_resources(with_database)
+    shown = resources["quota_ledger"]
+    assert isinstance(shown, QuotaLedger)
+    assert shown.database == "postgresql://db.example.org:5433/lab"
+    assert (shown.database_url, shown.database_schema) == (dg.EnvVar("RESEARCH_LEDGER"), "research_assets")
+    assert SECRET not in repr(shown) + repr(dg.Definitions(resources=resources))
+    given: list[CollectorResource] = []
+    ledgers: list[str] = []
+
+    @dg.asset
+    def one(research_api: dg.ResourceParam[CollectorResource], quota_ledger: QuotaLedger) -> None:
+        given.append(research_api)
+        ledgers.append(quota_ledger.open(FakeClock()).place)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([one], resources=resources, instance=instance).success
+    assert [collector.settings for collector in given] == [with_database]
+    assert ledgers == [shown.database]
+    assert child_environment(with_database)["RESEARCH_LEDGER"] == url
 
 
 def test_research_api_hands_over_the_collector_with_its_configuration(configured: Settings) -> None:

@@ -205,6 +205,35 @@ def test_data_folder_that_cannot_be_created_raises_settings_error(tmp_path: Path
         prepare_root(Settings.from_env({"RESEARCH_DATA": str(tmp_path / "file" / "data")}))
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://lab/quota",
+        "postgresql://ada:s3cret@db.example.org:5432/quota?sslmode=require",
+        "postgresql://ada@[::1]:5432/quota",
+    ],
+)
+def test_address_of_a_database_is_read(address: str) -> None:
+    settings = Settings.from_env({"RESEARCH_LEDGER": address})
+    assert settings.ledger_url == address
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mysql://ada:s3cret@lab/quota",
+        "postgresql://ada:s3cret@lab",
+        "postgresql://lab:s3cret/quota",
+        "postgresql://ada:s3c#ret@lab/quota",
+    ],
+)
+def test_error_about_a_database_does_not_show_its_address(address: str) -> None:
+    with pytest.raises(SettingsError, match="RESEARCH_LEDGER cannot be used: must be empty, or the address") as error:
+        Settings.from_env({"RESEARCH_LEDGER": address})
+    assert "s3c" not in str(error.value)
+
+
 def test_error_about_a_webhook_does_not_show_its_address() -> None:
     with pytest.raises(SettingsError, match=r"RESEARCH_ALERT_WEBHOOK cannot be used") as caught:
         Settings.from_env({VARIABLES["alert_webhook"].name: "htps://chat.example/s3cret"})

@@ -285,12 +285,12 @@ class Ledger:
             if not sent:
                 db.execute(_COUNT, {**key, "requests": -1})
                 db.execute(_COUNT_OF_STUDY, {**key, "of_study": reserved.study, "requests": -1})
-            elif status is not None and status < 500 and status not in _STATUSES_BEFORE_QUOTA_CHECK:
+            shows_quota = status is not None and status < 500 and status not in _STATUSES_BEFORE_QUOTA_CHECK
+            if sent and shows_quota:
                 db.execute(_COUNT_ANSWER, key)
-                db.execute(_END_PROBE, {**key, "of_probe": reservation, "available_at": None})
             # A probe that ended without a decisive response: the next one may follow at once.
-            now = self._now().isoformat()
-            db.execute(_END_PROBE, {**key, "of_probe": reservation, "available_at": now})
+            available_at = None if sent and shows_quota else self._now().isoformat()
+            db.execute(_END_PROBE, {**key, "of_probe": reservation, "available_at": available_at})
 
     @_repeated
     def mark_exhausted(self, pool: str, reservation: int | None = None) -> datetime:

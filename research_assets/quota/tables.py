@@ -23,6 +23,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Double,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -58,7 +59,8 @@ def _count(name: str) -> Column[int]:
 REQUESTS = Table(
     "requests",
     METADATA,
-    Column("id", _NUMBER, primary_key=True),
+    # Unlike a sequence, an identity needs no right of its own for those who insert.
+    Column("id", _NUMBER, Identity(), primary_key=True),
     Column("pool", Text, nullable=False),
     Column("day", Text, nullable=False),
     Column("study", Text, nullable=False),

@@ -4,13 +4,14 @@ Both ledgers flush each reservation to the same disk. PostgreSQL is reached over
 """
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median, quantiles
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from time import perf_counter
 
 from research_assets.clock import SystemClock
@@ -28,6 +29,7 @@ MOST_MILLISECONDS = 5
 
 def run() -> Iterable[Row]:
     """Measure each ledger; without PostgreSQL, the SQLite file alone."""
+    yield Row("flush 4 KiB to the same disk: median", median(_flushes()), "ms", note="part of each reservation")
     with _places() as places:
         reserving, settling = _in_turn(places)
         for name in places:
@@ -40,6 +42,16 @@ def run() -> Iterable[Row]:
             yield Row(f"8 processes reserve {CAP:,}, {name}: granted", len(latencies), "requests", CAP, sense="exactly")
             yield Row(f"... together, {name}", CAP / seconds, "requests/s", note="with the settling of each")
             yield Row(f"... one of them, {name}: median", median(latencies), "ms", note="with waits for the others")
+
+
+def _flushes() -> Iterator[float]:
+    with TemporaryFile() as file:
+        for _ in range(100):
+            started = perf_counter()
+            file.write(bytes(4096))
+            file.flush()
+            os.fdatasync(file.fileno())
+            yield (perf_counter() - started) * 1000
 
 
 @contextmanager

@@ -55,6 +55,16 @@ def test_data_settings_without_credentials_and_folder_use_the_sandbox_folder() -
 
 
 @pytest.mark.usefixtures("no_api")
+def test_simulated_data_of_the_project_has_a_ledger_in_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCH_LEDGER", "postgresql://lab/quota")
+    assert data_settings().ledger_url == ""
+    monkeypatch.setenv("TIKTOK_API_URL", "http://127.0.0.1:8080")
+    assert data_settings().ledger_schema == "research_assets_sandbox"
+    monkeypatch.setenv("TIKTOK_API_URL", "https://open.tiktokapis.com")
+    assert (data_settings().ledger_url, data_settings().ledger_schema) == ("postgresql://lab/quota", "research_assets")
+
+
+@pytest.mark.usefixtures("no_api")
 @pytest.mark.parametrize("origin", ["", "https://open.tiktokapis.com", "sandbox"])
 def test_named_data_folder_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: str) -> None:
     monkeypatch.setenv("RESEARCH_DATA", str(mark(tmp_path, origin) if origin else tmp_path))

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from research_assets.clock import SystemClock
 from research_assets.fields import REQUESTS
@@ -59,6 +60,42 @@ def test_ledger_records_every_request_with_the_columns_of_the_registry(place: Pl
     assert [row["day"].day for row in ledger.iter_requests()] == [2, 2, 2, 3], (
         "ordered by day, even if the clock was set back"
     )
+
+
+def test_process_that_dies_within_a_reservation_reserves_nothing_and_holds_nobody_up(place: Place) -> None:
+    ledger = ledger_at(place, FakeClock(MORNING))
+    reserve(ledger)
+    for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
+        child = os.fork()
+        if child == 0:
+            event.listen(Engine, moment, _die_at_insert_or_commit)
+            reserve(ledger)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+        assert ledger.pool_state("research").used == 1
+    assert reserve(ledger)
+    ledger.verify()
+
+
+def _die_at_insert_or_commit(
+    _connection: object, _cursor: object = None, statement: str = "INSERT", *_: object
+) -> None:
+    if statement.startswith("INSERT"):
+        os.kill(os.getpid(), 9)
+
+
+def test_units_are_renamed_by_study_and_their_old_names_are_overwritten(place: Place) -> None:
+    ledger = ledger_at(place, FakeClock(MORNING))
+    assert ledger.rename_units(lambda *_: "gone") == 0, "no ledger is created"
+    assert not ledger.exists()
+    for study in "aab":
+        settle(ledger, reserve(ledger, study))
+    assert ledger.rename_units(lambda _, unit: f"{unit} gone", study="a", apply=False) == 2
+    assert ledger.rename_units(lambda _, unit: f"{unit} gone", study="a") == 2
+    assert ledger.rename_units(lambda _, unit: unit) == 0
+    ledger.compact()
+    ledger.verify()
+    assert [row["unit"] for row in ledger.iter_requests()] == ["2026-03-01 gone", "2026-03-01 gone", "2026-03-01"]
 
 
 def test_ledger_counts_the_requests_of_today_by_sender(place: Place) -> None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from random import Random
+from threading import Thread
 
 import httpx
 import pytest
@@ -16,12 +18,20 @@ from sqlalchemy import create_engine, text
 
 from research_assets.collect.sender import UNREACHABLE_PAUSE
 from research_assets.quota import postgres_ledger, tables
-from research_assets.quota.ledger import RESTART_PAUSES_SECONDS, Ledger, open_ledger, read_pools
+from research_assets.quota.ledger import (
+    RESTART_PAUSES_SECONDS,
+    Ledger,
+    QuotaExhausted,
+    open_ledger,
+    read_pools,
+    stored_ledgers,
+)
 from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
 from research_assets.quota.postgres_ledger import PostgresLedger, place_of
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage import lock_database
+from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.postgres import PostgresServer
@@ -231,6 +241,8 @@ def test_settings_choose_the_database_and_keep_simulated_requests_apart(
 ) -> None:
     simulated = replace(settings, ledger_url=postgres.url)
     real = replace(simulated, api_url="https://open.tiktokapis.com")
+    for schema in (simulated.ledger_schema, real.ledger_schema):
+        sql(postgres, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
     assert read_pools(real, clock)[0]["research"].used == 0
     assert not open_ledger(real, clock).exists(), "reading creates no ledger"
     for one, n_requests in ((simulated, 2), (real, 1)):
@@ -253,6 +265,22 @@ def test_damaged_counter_is_named(postgres: PostgresServer, database_place: Plac
             use()
 
 
+def test_file_and_database_are_both_verified_and_cleaned(
+    postgres: PostgresServer, settings: Settings, clock: FakeClock
+) -> None:
+    reserve(open_ledger(settings, clock))
+    sql(postgres, "DROP SCHEMA IF EXISTS research_assets CASCADE")
+    configured = replace(settings, ledger_url=postgres.url, api_url="https://data.invalid")
+    assert verify_files(configured).findings == ()
+    reserve(open_ledger(configured, clock))
+    assert verify_files(configured).findings == ()
+    assert [ledger.rename_units(lambda *_: "gone") for ledger in stored_ledgers(configured, clock)] == [1, 1]
+    sql(postgres, "UPDATE research_assets.used SET n = 7")
+    [finding] = verify_files(configured).findings
+    assert finding.kind == "damaged"
+    assert "7 in another" in finding.message
+
+
 @pytest.mark.parametrize(
     ("comment", "message"),
     [
@@ -270,7 +298,7 @@ def test_schema_of_something_else_is_not_changed(
             use(ledger_at(database_place, FakeClock(MORNING)))
 
 
-def test_user_without_rights_reads_but_reserves_nothing(postgres: PostgresServer, database_place: Place) -> None:
+def test_user_does_what_its_rights_allow(postgres: PostgresServer, database_place: Place) -> None:
     ledger, schema = ledger_at(database_place, FakeClock(MORNING)), schema_of(database_place)
     settle(ledger, reserve(ledger))
     sql(
@@ -283,6 +311,11 @@ def test_user_without_rights_reads_but_reserves_nothing(postgres: PostgresServer
     with pytest.raises(LedgerError, match=r"permission denied .*No request was sent\. Grant the user"):
         reserve(reader)
     assert ledger.pool_state("research").used == 1
+    sql(postgres, f"GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA {schema} TO student")
+    settle(reader, reserve(reader))
+    assert ledger.pool_state("research").used == 2
+    with pytest.raises(LedgerError, match="Repeat the command as the user lab"):
+        reader.compact()
 
 
 def test_texts_of_the_api_that_a_database_cannot_store_are_replaced(place: Place) -> None:
@@ -335,6 +368,39 @@ def test_right_password_is_accepted(guarded: str, database_place: Place) -> None
     reserve(ledger_at(database_place, FakeClock(MORNING)))
     url = guarded.format(PASSWORD)
     assert PostgresLedger(url, schema_of(database_place)).exists()
+
+
+def test_operations_of_many_threads_never_wait_for_each_other_forever(database_place: Place) -> None:
+    errors: list[Exception] = []
+
+    def work(seed: int) -> None:
+        random, ledger = Random(seed), ledger_at(database_place, FakeClock(MORNING), cap=500)
+        numbers: list[int] = []
+        try:
+            for _ in range(25):
+                try:
+                    numbers.append(reserve(ledger, random.choice("ab"), random.choice(["research", "follow"])))
+                except QuotaExhausted:
+                    numbers.append(random.randrange(1, 50))
+                # Also the reservations of other threads, and some twice.
+                number = random.choice(numbers)
+                settle(
+                    ledger, number + random.randrange(2), random.choice([200, 500, None]), sent=random.random() < 0.7
+                )
+                if random.random() < 0.1:
+                    ledger.mark_exhausted("research", number)
+                if random.random() < 0.1:
+                    ledger.rename_units(lambda _, unit: f"{unit[:10]} {seed}", study="ab"[seed % 2])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    ledger_at(database_place, FakeClock(MORNING)).verify()
 
 
 def test_ledgers_of_two_days_do_not_wait_for_each_other(database_place: Place) -> None:

@@ -28,6 +28,7 @@ from research_assets.storage.locks import (
     lock_partitions,
 )
 from research_assets.storage.parquet_io import temporary_folder
+from research_assets.warehouse.build import BuildInProgress, build_lock
 from research_assets_tests.postgres import PostgresServer
 from research_assets_tests.storage.capture_factory import DAY, NOON
 from research_assets_tests.workers import child_process, hold_lock
@@ -120,6 +121,15 @@ def test_same_folder_at_another_path_has_the_same_locks(folder: Settings, tmp_pa
         with lock_partitions(other.state, "s", "videos", DAYS):
             pass
     assert (folder.state / FOLDER_ID).read_text() != (other.state / FOLDER_ID).read_text()
+
+
+def test_simulated_data_inside_a_shared_folder_has_locks_of_its_own(settings: Settings) -> None:
+    shared = replace(settings, ledger_url="postgresql://lab@127.0.0.1:9/lab")
+    local = replace(shared.for_sandbox(), ledger_url="")
+    with lock_partitions(local.state, "s", "videos", DAYS):
+        pass
+    assert lock_check(local.state) is None
+    assert not (shared.state / FOLDER_ID).exists()
 
 
 def test_killed_process_releases_its_locks(folder: Settings) -> None:
@@ -294,6 +304,18 @@ def test_folder_with_locks_in_a_database_is_not_used_without_it(
     ):
         pass
     with pytest.raises(LockError, match="RESEARCH_LEDGER, which is not set"), lock_all_partitions(settings.state):
+        pass
+    with pytest.raises(LockError, match="RESEARCH_LEDGER, which is not set"), build_lock(settings):
+        pass
+
+
+def test_message_about_a_build_names_who_builds(folder: Settings) -> None:
+    with (
+        build_lock(folder),
+        another_machine(),
+        pytest.raises(BuildInProgress, match=r"is being built by .+ on .+ since"),
+        build_lock(folder),
+    ):
         pass
 
 
