@@ -106,7 +106,7 @@ def _require_usable(settings: Settings, folder: Path) -> None:
     elif folder.is_relative_to(root) or root.is_relative_to(folder):
         problem = f"it and the data folder {root} contain each other. Name a folder outside of the data folder"
     elif folder.stat().st_uid != os.geteuid() or folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        # Files are deleted in it, and whoever may write could have replaced a folder by a link to another one.
+        # Files are deleted in it, and anyone who may write could have replaced a folder by a link to another one.
         problem = "only the user of the builds may own it and write to it. Run: chown USER FOLDER; chmod g-w,o-w FOLDER"
     elif parquet_marts.is_parquet_marts(folder) and _is_simulated(folder) != settings.is_simulated:
         problem = "simulated and real data must not be in one folder, and it contains marts of the other kind"
