@@ -3,16 +3,18 @@
 Not here: whether the services run (see end_to_end/test_lab_services.py).
 """
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
 from research_assets.instance import missing_settings
-from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
+from research_assets.settings import INSTANCE_DIR, NO_TELEMETRY, PROJECT_DIR, VARIABLES, Settings
 from research_assets_tests.deploy.deployment_files import (
     BIN,
     DEPLOY,
@@ -35,6 +37,10 @@ def test_every_service_has_the_same_command_in_systemd_and_compose() -> None:
         assert unit.command == services[name]["command"], name
         assert unit.service["WorkingDirectory"] == services[name]["working_dir"]
         assert unit.service["EnvironmentFile"] == services[name]["env_file"]
+        variables = dict(one.split("=") for one in unit.service["Environment"].split())
+        # systemd sets HOME by itself.
+        assert variables | {"HOME": "/var/lib/research-assets"} == services[name]["environment"]
+        assert variables == NO_TELEMETRY
 
 
 def test_units_differ_in_nothing_but_their_command_and_their_end() -> None:
@@ -120,24 +126,25 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_docker_accepts_the_compose_file(tmp_path: Path) -> None:
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
-    ):
+    programs = (["docker", "compose"], ["docker-compose"])
+    command = next((words for words in programs if shutil.which(words[0]) and not _run([*words, "version"])[0]), None)
+    if command is None:
         pytest.skip("docker compose is not installed")
-    # The file with the settings is absolute in it, and exists only on a server.
-    file = tmp_path / "compose.yaml"
-    file.write_text(
-        (DEPLOY / "compose.yaml").read_text().replace("/etc/research-assets/env", str(copy_to(tmp_path, "env.example")))
+    # The file with the settings has an absolute path, and exists only on a server.
+    file, example = tmp_path / "compose.yaml", str(copy_to(tmp_path, "env.example"))
+    file.write_text((DEPLOY / "compose.yaml").read_text().replace("/etc/research-assets/env", example))
+    names = ("LAB_UID", "LAB_GID", "COLLABORATORS_GID", "DAGSTER_PASSWORD", "LEDGER_PASSWORD")
+    code, output = _run(
+        [*command, "-f", str(file), "--profile", "readonly", "config", "--quiet"], **dict.fromkeys(names, "1000")
     )
-    names = ("RESEARCH_UID", "RESEARCH_GID", "DAGSTER_PASSWORD", "LEDGER_PASSWORD")
-    checked = subprocess.run(
-        ["docker", "compose", "-f", str(file), "--profile", "readonly", "config", "--quiet"],
-        env={"PATH": "/usr/bin:/usr/local/bin:/bin", "HOME": str(tmp_path), **dict.fromkeys(names, "1000")},
-        capture_output=True,
-        text=True,
-    )
-    assert checked.returncode == 0, checked.stderr
+    assert code == 0, output
+
+
+def _run(command: Sequence[str], **variables: str) -> tuple[int, str]:
+    """Run a command and return its exit code and its output."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **variables}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_lab_guide_names_every_file() -> None:
