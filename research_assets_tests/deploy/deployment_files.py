@@ -2,14 +2,17 @@
 
 import configparser
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from research_assets.env_file import read_env_file
 from research_assets.settings import PROJECT_DIR
+from research_assets_tests.postgres import PostgresServer
 
 DEPLOY = PROJECT_DIR / "deploy"
 UNITS = DEPLOY / "systemd"
@@ -68,3 +71,12 @@ def copy_to(folder: Path, name: str) -> Path:
     copy = folder / name
     copy.write_bytes((DEPLOY / name).read_bytes())
     return copy
+
+
+def create_databases(server: PostgresServer) -> None:
+    """Create the databases and roles of a lab."""
+    shutil.copy(DEPLOY / "postgres.sql", server.folder)
+    with pytest.MonkeyPatch().context() as variables:
+        variables.setenv("DAGSTER_PASSWORD", "with 'quotes'")
+        variables.setenv("LEDGER_PASSWORD", "another")
+        server.run("psql", "-h", "127.0.0.1", "-p", str(server.port), "-U", "lab", "-f", "postgres.sql", "lab")

@@ -60,6 +60,7 @@ def test_services_write_to_the_folders_of_the_settings_alone() -> None:
     assert Path(values["DAGSTER_HOME"]).is_relative_to(values["RESEARCH_DATA"])
     for name in SERVICES:
         assert set(Unit.read(name).service["ReadWritePaths"].split()) == writable
+        assert Unit.read(name).sections["Unit"]["RequiresMountsFor"] == values["RESEARCH_DATA"]
         mounts = [volume.split(":") for volume in compose()["services"][name]["volumes"]]
         assert all(mount[0] == mount[1] for mount in mounts)
         assert {mount[0] for mount in mounts if mount[2:] != ["ro"]} == writable

@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 import research_assets as ra
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
-from research_assets_tests.deploy.deployment_files import DEPLOY, SERVICES, Unit, settings
+from research_assets_tests.deploy.deployment_files import DEPLOY, SERVICES, Unit, create_databases, settings
 from research_assets_tests.end_to_end.test_two_locations import STUDY, free_port, program
 from research_assets_tests.postgres import PostgresServer, running_postgres
 
@@ -74,7 +74,7 @@ def lab() -> Iterator[Lab]:
         # A short path: the name of a socket has at most 107 bytes.
         root = Path(stack.enter_context(TemporaryDirectory(prefix="lab-")))
         server = stack.enter_context(running_postgres())
-        _create_databases(server)
+        create_databases(server)
         sandbox = stack.enter_context(run_in_thread(SandboxConfig(fixed_volume=250)))
 
         def moved(text: str) -> str:
@@ -133,15 +133,6 @@ def _running(command: Sequence[str], environment: Mapping[str, str], folder: Pat
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def _create_databases(server: PostgresServer) -> None:
-    shutil.copy(DEPLOY / "postgres.sql", server.folder)
-    patch = pytest.MonkeyPatch()
-    with patch.context() as names:
-        names.setenv("DAGSTER_PASSWORD", "a 'quoted' password")
-        names.setenv("LEDGER_PASSWORD", "another")
-        server.run("psql", "-h", "127.0.0.1", "-p", str(server.port), "-U", "lab", "-f", "postgres.sql", "lab")
 
 
 def test_services_load_the_code_location_and_are_healthy(lab: Lab) -> None:

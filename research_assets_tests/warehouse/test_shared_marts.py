@@ -24,7 +24,8 @@ from research_assets.warehouse.shared_marts import (
     shared_files,
 )
 from research_assets_tests.warehouse.compare import differences
-from research_assets_tests.warehouse.conftest import BuiltWarehouse
+from research_assets_tests.warehouse.conftest import BuiltWarehouse, materialize
+from research_assets_tests.warehouse.raw_data import write_raw_data
 
 STUDENT, STUDENTS = 65534, 54321
 """User id of a student (`nobody`) and group id of the students."""
@@ -80,6 +81,18 @@ def test_folder_that_cannot_be_shared_is_refused_and_unchanged(shared: Settings,
     for folder, reason in ((tmp_path / "none", "install -d"), (shared.state, "contain each other")):
         with pytest.raises(SharedMartsError, match=reason):
             share_marts(replace(shared, shared_marts=folder))
+
+
+@pytest.mark.long
+def test_build_whose_copy_fails_is_published_and_reported_as_a_failure(settings: Settings, tmp_path: Path) -> None:
+    write_raw_data(settings.raw)
+    result = materialize(replace(settings, shared_marts=tmp_path / "none"), raise_on_error=False)
+    assert not result.success
+    assert len(result.asset_materializations_for_node("warehouse")) > 20
+    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    assert "cannot be shared" in str(failures[0])
+    with ra.open(settings.root) as published:
+        assert len(published.videos()) > 0
 
 
 @dataclass(frozen=True)
