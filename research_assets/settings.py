@@ -642,6 +642,22 @@ def shared_folder(path: Path) -> tuple[Path, str] | None:
     return (root, _DATABASES[root]) if root is not None and _DATABASES[root] else None
 
 
+FOLDER_ID = "folder_id"
+"""File in the folder `state` with the identity of a data folder whose locks are in a database."""
+
+
+def unknown_database(state: Path) -> str:
+    """Return why a data folder cannot be used without a database; empty if its locks are not in one."""
+    if shared_folder(state) is not None or not (state / FOLDER_ID).exists():
+        return ""
+    return (
+        f"The locks of the data folder {state.parent} are in a database, because it was used with "
+        f"{VARIABLES['ledger_url'].name}, which is not set here. No request was sent and nothing was changed. "
+        "Set it to the same database as on the other machines. If no machine uses the database any more, delete the "
+        f"file {state / FOLDER_ID}."
+    )
+
+
 def stored_origin(settings: Settings) -> str:
     """Return the origin of the data in the data folder; empty if the folder contains none."""
     try:
@@ -792,10 +808,13 @@ def prepare_root(settings: Settings) -> None:
     """Create the data root and its folders, readable by their owner alone, like all that this process creates later.
 
     Raises SettingsError if it cannot be written to, if a path contains a character that a build of the marts cannot
-    use, or if it already contains data from another API, because simulated and real rows must not mix.
+    use, if its locks are in a database that is not set, or if it already contains data from another API, because
+    simulated and real rows must not mix.
     """
     keep_new_files_private()
     _require_usable_paths(settings)
+    if problem := unknown_database(settings.state):
+        raise SettingsError(problem)
     try:
         for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

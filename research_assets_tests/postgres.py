@@ -107,4 +107,5 @@ def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
             server.run("createdb", "-h", "127.0.0.1", "-p", str(server.port), "-U", "lab", "lab")
             yield server
         finally:
-            server.stop("immediate")
+            if server.is_running():
+                server.stop("immediate")

@@ -28,7 +28,7 @@ from research_assets.planning.forecast import add_recurring, forecast, forecast_
 from research_assets.planning.inputs import read_agenda_inputs
 from research_assets.planning.messages import format_short_time, pluralize
 from research_assets.quota.ledger import read_pools
-from research_assets.quota.ledger_database import LedgerError
+from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
 from research_assets.resources import PAUSED_TAG, CollectorResource
 from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import CaptureError
@@ -306,7 +306,12 @@ class CollectionRun:
         return dg.MetadataValue.path(folder)
 
     def _remaining_metadata(self) -> dict[str, Any]:
-        return remaining_metadata(self._collector.settings, self._task.study, self._task.entity, self._clock)
+        try:
+            return remaining_metadata(self._collector.settings, self._task.study, self._task.entity, self._clock)
+        except LedgerUnreachable as error:
+            # The partitions are reported all the same.
+            self._context.log.warning(f"The remaining requests are unknown. {error}")
+            return {}
 
     def _chart_metadata(self) -> dict[str, Any]:
         study, entity = self._task.study, self._task.entity

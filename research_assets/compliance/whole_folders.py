@@ -16,8 +16,7 @@ from research_assets.compliance.removal import FixedClock, rebuild_warehouse
 from research_assets.compliance.verification.held import drop_unknown
 from research_assets.compliance.verification.planning import cancel_tasks
 from research_assets.quota.ledger import stored_ledgers
-from research_assets.settings import Settings
-from research_assets.storage.file_locks import FOLDER_ID
+from research_assets.settings import FOLDER_ID, Settings
 from research_assets.storage.files import fsync_folder
 from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path

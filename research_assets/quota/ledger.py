@@ -165,6 +165,13 @@ class Ledger:
         self._read_day = database.select(DAYS).where(_THIS_DAY)
         self._lock_day = self._read_day.with_for_update()
         self._add_day = database.insert_if_missing(DAYS)
+        place = (REQUESTS.c.day, REQUESTS.c.id)
+        self._read_page = (
+            database.select(REQUESTS)
+            .where(tuple_(*place) > tuple_(bindparam("last_day"), bindparam("last_id")))
+            .order_by(*place)
+            .limit(_PAGE_ROWS)
+        )
 
     @property
     def place(self) -> str:
@@ -373,11 +380,9 @@ class Ledger:
         last = (since.isoformat() if since else "", 0)
         with self._database.reading() as db:
             verify_request_counts(db, last[0])
-        key = tuple_(REQUESTS.c.day, REQUESTS.c.id)
         while True:
-            rows = self._database.select(REQUESTS).where(key > last).order_by(REQUESTS.c.day, REQUESTS.c.id)
             with self._database.reading() as db:
-                page = db.execute(rows.limit(_PAGE_ROWS)).all()
+                page = db.execute(self._read_page, {"last_day": last[0], "last_id": last[1]}).all()
                 for row in page:
                     self._database.verified(REQUESTS, row)
             for row in page:

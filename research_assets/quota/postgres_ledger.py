@@ -133,10 +133,10 @@ class PostgresLedger:
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
         with self._lock:
-            engine, self._engine, self._is_checked = self._engine, None, False
-        if engine is not None:
-            # A forked child must not close the inherited connections: they belong to the parent.
-            engine.dispose(close=self._owner == os.getpid())
+            self._is_checked = False
+            if self._engine is not None:
+                # A forked child must not close the inherited connections: they belong to the parent.
+                self._engine.dispose(close=self._owner == os.getpid())
 
     def _connected(self) -> Engine:
         if self._owner != os.getpid():

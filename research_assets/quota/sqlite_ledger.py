@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from typing import Any, Literal
 from sqlalchemy import (
     Column,
     Connection,
+    Engine,
     Insert,
     Integer,
     MetaData,
@@ -118,7 +120,7 @@ class SqliteLedger:
 
     def select(self, table: Table) -> Select[Any]:
         """Return a query of all columns of a table, and of the checksum."""
-        return select(table, literal_column("crc"))
+        return _select(table)
 
     def verified(self, table: Table, row: Row[Any]) -> Row[Any]:
         """Return a row of `select`. Raises DamagedLedger unless it has its checksum."""
@@ -154,6 +156,11 @@ class SqliteLedger:
                 if self._connection is not None:
                     self._connection.close()
                 self._connection = None
+
+
+@cache
+def _select(table: Table) -> Select[Any]:
+    return select(table, literal_column("crc"))
 
 
 _inherited: list[Connection | None] = []
@@ -294,11 +301,25 @@ def _log_checksum(data: bytes, start: bytes, order: Literal["big", "little"]) ->
     return first.to_bytes(4, "big") + second.to_bytes(4, "big")
 
 
+_opened_path: ContextVar[Path] = ContextVar("path of the ledger that is opened")
+
+
+@cache
+def _engine() -> Engine:
+    """Return the engine of all files: one, so that each statement is compiled once. It keeps no connection."""
+    return create_engine(
+        "sqlite://", creator=lambda: _connect(_opened_path.get()), poolclass=NullPool, hide_parameters=True
+    )
+
+
 def _open(path: Path) -> Connection:
     if not path.exists():
         _create(path)
-    engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool, hide_parameters=True)
-    db = engine.connect()
+    token = _opened_path.set(path)
+    try:
+        db = _engine().connect()
+    finally:
+        _opened_path.reset(token)
     ledger = SqliteLedger(path)
     try:
         for table in METADATA.tables.values():

@@ -17,6 +17,8 @@ The requests of a day are counted in all three tables, so that each shows what i
 Not here: where the tables are stored (see sqlite_ledger.py and postgres_ledger.py).
 """
 
+from typing import Any
+
 from sqlalchemy import (
     REAL,
     BigInteger,
@@ -30,6 +32,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    bindparam,
     func,
     literal,
     select,
@@ -115,29 +118,37 @@ USED = Table(
 )
 
 
+def _differing(rows: Select[Any]) -> Select[Any]:
+    """Return a query of a day whose number in `DAYS` is not the sum of those in `rows` (pool, day, n)."""
+    counted = select(DAYS.c.pool, DAYS.c.day, DAYS.c.used, literal(0).label("n"))
+    listed = rows.subquery()
+    both = union_all(counted, select(listed.c.pool, listed.c.day, literal(0), listed.c.n)).subquery()
+    return (
+        select(both.c.pool, both.c.day, func.sum(both.c.used), func.sum(both.c.n))
+        .where(both.c.day >= bindparam("since"))
+        .group_by(both.c.pool, both.c.day)
+        .having(func.sum(both.c.used) != func.sum(both.c.n))
+        .limit(1)
+    )
+
+
+_DIFFERING_STUDIES = _differing(select(USED.c.pool, USED.c.day, USED.c.n))
+_DIFFERING_REQUESTS = _differing(
+    select(REQUESTS.c.pool, REQUESTS.c.day, literal(1).label("n")).where(REQUESTS.c.settled != 2)
+)
+
+
 def verify_counters(db: Connection) -> None:
     """Raise DamagedLedger unless the studies and the days count the same requests."""
-    _compare_counts(db, select(USED.c.pool, USED.c.day, USED.c.n), "")
+    _compare(db, _DIFFERING_STUDIES, "")
 
 
 def verify_request_counts(db: Connection, since: str) -> None:
     """Raise DamagedLedger unless each day since a UTC day counts as many requests as it has."""
-    _compare_counts(
-        db, select(REQUESTS.c.pool, REQUESTS.c.day, literal(1).label("n")).where(REQUESTS.c.settled != 2), since
-    )
+    _compare(db, _DIFFERING_REQUESTS, since)
 
 
-def _compare_counts(db: Connection, rows: Select[tuple[str, str, int]], since: str) -> None:
-    """Raise DamagedLedger unless the numbers in `rows` (pool, day, n) add up to those of `DAYS`; in one snapshot."""
-    counted = select(DAYS.c.pool, DAYS.c.day, DAYS.c.used, literal(0).label("n"))
-    listed = rows.subquery()
-    both = union_all(counted, select(listed.c.pool, listed.c.day, literal(0), listed.c.n)).subquery()
-    differing = db.execute(
-        select(both.c.pool, both.c.day, func.sum(both.c.used), func.sum(both.c.n))
-        .where(both.c.day >= since)
-        .group_by(both.c.pool, both.c.day)
-        .having(func.sum(both.c.used) != func.sum(both.c.n))
-        .limit(1)
-    ).one_or_none()
+def _compare(db: Connection, query: Select[Any], since: str) -> None:
+    differing = db.execute(query, {"since": since}).one_or_none()
     if differing is not None:
         raise DamagedLedger("pool {} of {} has {} requests in one table and {} in another".format(*differing))

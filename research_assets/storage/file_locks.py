@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from research_assets.settings import shared_folder
+from research_assets.settings import FOLDER_ID, shared_folder
 from research_assets.storage.lock_errors import LockTaken
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 LOCK_FILE = ".lock"
 """Name of the empty file in a folder that `folder_lock` locks."""
-
-
-FOLDER_ID = "folder_id"
-"""File in the folder `state` with the identity of a data folder whose locks are in a database."""
 
 
 @dataclass(frozen=True, slots=True)

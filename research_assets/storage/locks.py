@@ -18,8 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from research_assets.settings import VARIABLES
-from research_assets.storage.file_locks import FOLDER_ID, find_database
+from research_assets.settings import unknown_database
+from research_assets.storage.file_locks import find_database
 from research_assets.storage.files import private_folder
 from research_assets.storage.lock_errors import OWN_RUN, LockError, LockTaken
 
@@ -151,13 +151,8 @@ def _run_name(state: Path, run: str) -> Path:
 
 def require_file_locks(state: Path) -> None:
     """Raise LockError if the locks of a data folder are in a database that this process does not know."""
-    if (state / FOLDER_ID).exists():
-        raise LockError(
-            f"The locks of the data folder {state.parent} are in a database, because it was used with "
-            f"{VARIABLES['ledger_url'].name}, which is not set here. No request was sent and nothing was changed. Set "
-            "it to the same database as on the other machines. If no machine uses the database any more, delete the "
-            f"file {state / FOLDER_ID}."
-        )
+    if problem := unknown_database(state):
+        raise LockError(problem)
 
 
 def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:

@@ -41,8 +41,7 @@ def build_lock(settings: Settings) -> Iterator[None]:
 
     Raises BuildInProgress at once if another build is running.
     """
-    if lock_check(settings.state) is None:
-        require_file_locks(settings.state)
+    require_file_locks(settings.state)
     with ExitStack() as stack:
         try:
             stack.enter_context(dbt_runner.file_lock(settings, "build", wait=False))

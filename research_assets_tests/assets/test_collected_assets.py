@@ -12,6 +12,8 @@ import pytest
 
 from research_assets.checks import check_keys
 from research_assets.component import study_assets
+from research_assets.quota.ledger import Ledger
+from research_assets.quota.ledger_database import LedgerUnreachable
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.study.spec import UserRule
@@ -145,6 +147,33 @@ def test_run_with_a_limit_of_requests_pauses_at_it(make_harness: Build) -> None:
     assert observation.metadata["quota available at"].value == "2026-03-02 09:00 UTC"
     assert harness.run("videos", first="2026-02-01", last="2026-02-10").success
     assert harness.materialized("videos") == DAYS
+
+
+def test_run_whose_ledger_becomes_unreachable_pauses_and_reports_its_partitions(
+    make_harness: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = make_harness(fixed_volume=90, start_time=datetime(2026, 3, 2, 9, tzinfo=UTC))
+    reserve, n_reserved = Ledger.reserve, 0
+
+    def fail(*_: object, **__: object) -> None:
+        raise LedgerUnreachable("The quota ledger postgresql://db/lab cannot be used: no connection.")
+
+    def reserve_three(*args: Any, **options: Any) -> int:
+        nonlocal n_reserved
+        n_reserved += 1
+        if n_reserved > 3:
+            for name in ("exists", "settle", "available", "pool_state", "used_by_run"):
+                monkeypatch.setattr(Ledger, name, fail)
+            fail()
+        return reserve(*args, **options)
+
+    monkeypatch.setattr(Ledger, "reserve", reserve_three)
+    paused = harness.run("videos", first="2026-02-01", last="2026-02-10")
+    assert paused.success
+    assert harness.requests_sent("video/query") == 3
+    [record] = harness.instance.fetch_observations(VIDEOS, limit=1).records
+    assert record.asset_observation is not None
+    assert "the database of the quota ledger does not answer" in (record.asset_observation.description or "")
 
 
 def test_day_that_is_too_fresh_fails_without_a_request(make_harness: Build) -> None:

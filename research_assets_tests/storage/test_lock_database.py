@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from research_assets.settings import Settings, shared_folder
+from research_assets.settings import FOLDER_ID, Settings, SettingsError, prepare_root, shared_folder
 from research_assets.storage import lock_database as module
 from research_assets.storage.captures import Journal, JournalBusy, list_open_journals, read_events
 from research_assets.storage.checked_lines import append_durably
 from research_assets.storage.database import open_engine
-from research_assets.storage.file_locks import FOLDER_ID, exclusive, folder_lock
+from research_assets.storage.file_locks import exclusive, folder_lock
 from research_assets.storage.lock_database import LockDatabase
 from research_assets.storage.lock_errors import LockError, LocksLost, LockTaken
 from research_assets.storage.locks import (
@@ -298,6 +298,8 @@ def test_folder_with_locks_in_a_database_is_not_used_without_it(
         pass
     monkeypatch.setattr("research_assets.settings._DATABASES", {})
     assert shared_folder(settings.state) is None
+    with pytest.raises(SettingsError, match="RESEARCH_LEDGER, which is not set"):
+        prepare_root(settings)
     with (
         pytest.raises(LockError, match="RESEARCH_LEDGER, which is not set"),
         lock_partitions(settings.state, "s", "videos", DAYS),
