@@ -217,8 +217,14 @@ VARIABLES: dict[str, Variable] = {
     "marts_folder": Variable(
         "RESEARCH_MARTS",
         "",
-        lambda t: _path(t) if t else None,
+        _path_or_none,
         "Folder of marts that a build on Spark published; readers use it instead of warehouse.duckdb",
+    ),
+    "shared_marts": Variable(
+        "RESEARCH_SHARED_MARTS",
+        "",
+        _path_or_none,
+        "Folder to which each build copies the marts as Parquet files, for people who may read only them",
     ),
     "studies": Variable("RESEARCH_STUDIES", "", _paths, "Additional folders with studies, separated like PATH"),
     "client_key": Variable("TIKTOK_CLIENT_KEY", "", _credential, "Client key of the approved project"),
@@ -334,7 +340,7 @@ VARIABLES: dict[str, Variable] = {
 # The addresses of a webhook and of a database usually contain a password.
 _SECRETS = frozenset({"client_key", "client_secret", "alert_webhook", "pseudonym_key", "ledger_url"})
 
-_PATHS = frozenset({"root", "studies", "pseudonym_key_file", "instance_home"})
+_PATHS = frozenset({"root", "marts_folder", "shared_marts", "studies", "pseudonym_key_file", "instance_home"})
 
 NOT_FOR_DBT = ("TIKTOK_", "DBT_", VARIABLES["pseudonym_key"].name, VARIABLES["ledger_url"].name)
 """Beginnings of the names of variables that a build of the marts does not inherit: it needs no secret."""
@@ -402,6 +408,7 @@ class Settings:
 
     root: Path
     marts_folder: Path | None
+    shared_marts: Path | None
     studies: tuple[Path, ...]
     client_key: str = field(repr=False)
     client_secret: str = field(repr=False)

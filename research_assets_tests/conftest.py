@@ -101,6 +101,7 @@ GROUPS = {
     "meanings/": "meanings",
     # All of them read one built warehouse.
     "warehouse/test_build.py": "warehouse",
+    "warehouse/test_shared_marts.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",
     "warehouse/test_codebook_page.py": "warehouse",
     "warehouse/test_compare.py": "warehouse",

@@ -18,7 +18,7 @@ from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
 from research_assets.text import log_text
-from research_assets.warehouse import build, codebook, dbt_runner
+from research_assets.warehouse import build, codebook, dbt_runner, shared_marts
 from research_assets.warehouse.changes import scratch_path
 from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
@@ -84,7 +84,7 @@ def warehouse_definitions(
             build_input, results = build.build_warehouse(
                 settings, full_refresh=config.full_refresh, now=build_clock.now(), progress=context.log.log
             )
-            failed = [result for result in results if result.failed]
+            failed, not_shared = [result for result in results if result.failed], ""
             samples = warehouse_metadata.failing_rows(settings, results)
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
@@ -93,13 +93,25 @@ def warehouse_definitions(
                 )
                 build.publish_warehouse(settings, build_input)
                 context.log.info("Published %s", settings.warehouse)
+                not_shared = _share_marts(settings)
         if not failed:
             yield from _materializations(context, metadata)
         yield from _check_results(context, check_specs, results, samples)
         if failed:
             raise _failure(settings, failed)
+        if not_shared:
+            raise dg.Failure(not_shared, allow_retries=False)
 
     return dg.Definitions(assets=[warehouse])
+
+
+def _share_marts(settings: Settings) -> str:
+    """Copy the marts for people who may read only them; returns why they could not be copied, if so."""
+    try:
+        shared_marts.share_marts(settings)
+    except shared_marts.SharedMartsError as error:
+        return str(error)
+    return ""
 
 
 def _codebook_spec(models: Sequence[dg.AssetSpec], prefix: Sequence[str]) -> dg.AssetSpec:

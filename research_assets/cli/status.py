@@ -137,7 +137,7 @@ def _print_changes(console: "Terminal", settings: Settings, study: "StudySpec") 
 def _print_access(console: "Terminal", settings: Settings) -> None:
     """Print whether other users of this machine can read the data."""
     from research_assets.cli.terminal import print_warning
-    from research_assets.compliance.access import open_folders
+    from research_assets.compliance.access import describe_readers, open_folders
 
     folders = open_folders(settings)
     for folder in folders:
@@ -148,6 +148,9 @@ def _print_access(console: "Terminal", settings: Settings) -> None:
         )
     if not folders and settings.root.exists():
         console.print("Only the owner of the data folder can read it.")
+    if settings.shared_marts is not None:
+        readers = describe_readers(settings.shared_marts)
+        console.print(f"The marts are copied to {settings.shared_marts}: {readers}.", markup=False)
 
 
 def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":

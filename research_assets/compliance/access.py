@@ -4,6 +4,7 @@ Encryption at rest is the operating system's (see docs/threat_model.md). Not her
 settings.py).
 """
 
+import grp
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -35,3 +36,20 @@ def open_folders(settings: Settings) -> list[OpenFolder]:
         for folder, contents in folders.items()
         if folder.exists() and (mode := stat.S_IMODE(folder.stat().st_mode)) & _OTHERS
     ]
+
+
+def describe_readers(folder: Path) -> str:
+    """Return who can read a folder besides its owner, by its permissions."""
+    try:
+        status = folder.stat()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if status.st_mode & stat.S_IROTH:
+        return "all users of this machine can read them"
+    if not status.st_mode & stat.S_IRGRP:
+        return "only the owner of the folder can read them"
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    return f"the group {group} can read them"

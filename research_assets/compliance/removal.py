@@ -40,7 +40,7 @@ from research_assets.storage.raw_digests import DIGEST_LOG
 from research_assets.storage.raw_writer import ensure_tables
 from research_assets.storage.withdrawals import Withdrawn, key_path, log_path
 from research_assets.storage.withheld import Cleaner, is_withdrawn_unit, unit_text, withhold
-from research_assets.warehouse import build, changes
+from research_assets.warehouse import build, changes, shared_marts
 from research_assets.warehouse.dbt_runner import DbtError
 
 _LOGGER = logging.getLogger(__name__)
@@ -236,11 +236,17 @@ class Removal:
             return
         if not settings.warehouse.exists():
             # What the last build left; an unfinished warehouse is removed by the lock of the builds.
+            if n_shared := len(shared_marts.shared_files(settings)):
+                self._count("shared marts", "removed", n_shared)
             if self._apply:
                 for path in (scratch := changes.scratch_path(settings), changes.write_ahead_log(scratch)):
                     path.unlink(missing_ok=True)
+                if problem := _remove_shared(settings):
+                    self.problems.append(problem)
             return
         self._count("warehouse", "rebuilt")
+        if n_shared := len(shared_marts.shared_files(settings)):
+            self._count("shared marts", "replaced", n_shared)
         if settings.marts_folder is not None and settings.marts_folder.exists():
             self.notes.append(
                 f"The Parquet marts in {settings.marts_folder} were not built by this command. Run `research-assets "
@@ -386,18 +392,36 @@ def rebuild_warehouse(settings: Settings, now: datetime) -> str:
                 reason = ", ".join(failed)
             else:
                 build.publish_warehouse(settings, build_input)
+                return _share_again(settings)
         except (DbtError, build.PublishError) as error:
             reason = str(error)
-        if not reason:
-            return ""
         settings.warehouse_build.unlink(missing_ok=True)
         for path in (settings.warehouse, changes.write_ahead_log(settings.warehouse)):
             path.unlink(missing_ok=True)
         changes.forget_record(settings)
+        not_removed = _remove_shared(settings)
     return (
         f"The warehouse was removed, because it could not be built again: {reason}. Materialize the group "
-        "`warehouse/marts`."
+        f"`warehouse/marts`. {not_removed}".rstrip()
     )
+
+
+def _share_again(settings: Settings) -> str:
+    """Replace all copies of the marts in the shared folder; returns why they were removed instead, if they were."""
+    try:
+        shared_marts.share_marts(settings, keep_previous=False)
+    except shared_marts.SharedMartsError as error:
+        return f"{error} {_remove_shared(settings) or 'The earlier copies were removed.'}"
+    return ""
+
+
+def _remove_shared(settings: Settings) -> str:
+    """Remove the copies of the marts in the shared folder; returns why they could not be removed, if so."""
+    try:
+        shared_marts.remove_shared_marts(settings)
+    except (shared_marts.SharedMartsError, OSError) as error:
+        return f"The copies in {settings.shared_marts} may contain the items; delete them by hand: {error}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
 from research_assets.storage.withheld import REMOVED
 from research_assets.study.provenance import provenance_path
+from research_assets.warehouse.shared_marts import SharedMartsError, remove_shared_marts, shared_files
 
 EVERYTHING = "*"
 """Name of the study of a plan that removes the whole data folder; no study can have it."""
@@ -74,6 +75,8 @@ class FolderRemoval:
             self.counts["warehouse"] = Counter(rebuilt=1)
             if self._apply and (problem := rebuild_warehouse(settings, self._now)):
                 self.problems.append(problem)
+        else:
+            self._remove_shared_marts()
         self.notes.append(f"Delete the file that declares the study {study}; otherwise it is collected again.")
         if settings.dagster_home.is_dir():
             self.notes.append(
@@ -92,6 +95,7 @@ class FolderRemoval:
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
             if not any(path == one or path.is_relative_to(one) for one in kept):
                 self._remove("files", path)
+        self._remove_shared_marts()
         if not home.is_relative_to(settings.root):
             self.notes.append(f"Dagster's home {home} is outside of the data folder and was not removed. Delete it.")
         if self._apply:
@@ -99,6 +103,18 @@ class FolderRemoval:
             for folder in folders:
                 if not any(folder.iterdir()):
                     folder.rmdir()
+
+    def _remove_shared_marts(self) -> None:
+        if not (n_files := len(shared_files(self._settings))):
+            return
+        self.counts["shared marts"] = Counter(removed=n_files)
+        if self._apply:
+            try:
+                remove_shared_marts(self._settings)
+            except (SharedMartsError, OSError) as error:
+                self.problems.append(
+                    f"The marts in {self._settings.shared_marts} were not removed; delete them by hand: {error}"
+                )
 
     def _save(self) -> None:
         if self._apply:

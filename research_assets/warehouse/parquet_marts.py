@@ -1,4 +1,6 @@
-"""Folder of marts as Parquet files, as a build on Spark publishes it: its layout, its index, and DuckDB views over it.
+"""Folder of marts as Parquet files: its layout, its index, and DuckDB views over it.
+
+A build on Spark publishes it, and a build on DuckDB for people without access to the data folder.
 
     <folder>/builds/<build>/marts.json          names, descriptions and columns of the marts
     <folder>/builds/<build>/marts/<mart>/…      Parquet files, below `study=…/day=…` if the mart is partitioned
@@ -6,11 +8,12 @@
 
 A build publishes by one rename of the link, so a reader that followed it keeps reading the build that it opened.
 
-Not here: the build (see spark.py), and readers of either kind of warehouse (see reader.py).
+Not here: what is published (see spark.py, shared_marts.py), and readers of either kind of warehouse (see reader.py).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,16 @@ def read_index(build: Path) -> list[IndexedMart]:
 def _read_index(build: Path) -> Mapping[str, Any]:
     index: Mapping[str, Any] = orjson.loads((build / INDEX).read_bytes())
     return index
+
+
+def new_build(folder: Path, built: datetime) -> Path:
+    """Return an unused path for a build, named by its time (UTC)."""
+    path = unused = folder / BUILDS / built.strftime("%Y%m%dT%H%M%SZ")
+    number = 1
+    while unused.exists():
+        number += 1
+        unused = path.with_name(f"{path.name}-{number}")
+    return unused
 
 
 def publish_build(folder: Path, build: Path) -> None:

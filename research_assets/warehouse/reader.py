@@ -158,8 +158,10 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "TimeZone": "UTC"})
     try:
         # DuckDB spills to the working directory by default; here the spilled data stays in the private data folder.
-        spill = warehouse.with_name(f".spill-{os.getpid()}")
-        connection.execute(f"SET temp_directory = {sql_literal(spill)}")
+        # People who may only read the marts cannot write there.
+        if os.access(warehouse.parent, os.W_OK):
+            spill = warehouse.with_name(f".spill-{os.getpid()}")
+            connection.execute(f"SET temp_directory = {sql_literal(spill)}")
         if warehouse.is_dir():
             connection.execute("ATTACH ':memory:' AS warehouse")
             connection.execute(f"CREATE SCHEMA warehouse.{MARTS_SCHEMA}")

@@ -38,6 +38,7 @@ from research_assets.warehouse.parquet_marts import (
     PUBLISHED,
     IndexedMart,
     create_build_views,
+    new_build,
     publish_build,
     read_index,
     write_index,
@@ -179,7 +180,7 @@ def _build(
         # The others were flushed when they were published.
         if path.stat().st_nlink == 1:
             files.fsync_file(path)
-    published = _unused(output / BUILDS / now.strftime("%Y%m%dT%H%M%SZ"))
+    published = new_build(output, now)
     files.private_folder(published.parent)
     build.rename(published)
     previous = (output / PUBLISHED).resolve() if (output / PUBLISHED).exists() else None
@@ -258,15 +259,6 @@ def _build_lock(output: Path) -> Iterator[None]:
                 "end."
             ) from None
         yield
-
-
-def _unused(path: Path) -> Path:
-    """Return the path, with a number if there is such a folder."""
-    number, unused = 1, path
-    while unused.exists():
-        number += 1
-        unused = path.with_name(f"{path.name}-{number}")
-    return unused
 
 
 def _link_input(raw: Path, target: Path, file_stamps: Mapping[str, changes.FileStamps]) -> None:

@@ -42,6 +42,8 @@ from research_assets.storage.withdrawals import load_or_create_key, log_path, re
 from research_assets.storage.withheld import records_of
 from research_assets.warehouse.build import BuildInProgress, build_lock
 from research_assets.warehouse.changes import scratch_path
+from research_assets.warehouse.parquet_marts import is_parquet_marts
+from research_assets.warehouse.shared_marts import share_marts
 from research_assets.warehouse.verify_files import verify_files
 from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days, error_response
 from research_assets_tests.compliance import interrupted_removal
@@ -252,8 +254,13 @@ def test_profile_of_a_lost_account_leaves_every_file_and_its_videos_stay(folder:
 
 @pytest.mark.timeout(1200)
 def test_item_leaves_marts_exports_logs_and_dagster_home(finished: Folder, tmp_path: Path) -> None:
-    folder = finished.copy(tmp_path / "data")
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o750)
+    copied = finished.copy(tmp_path / "data")
+    folder = replace(copied, settings=replace(copied.settings, shared_marts=shared))
     settings, harness = folder.settings, folder.harness
+    for _ in range(2):
+        share_marts(settings)
     video = most_commented(folder)
     handle = author_of(folder, video)
     before_marts = marts(settings)
@@ -261,9 +268,12 @@ def test_item_leaves_marts_exports_logs_and_dagster_home(finished: Folder, tmp_p
     before = find(settings.root, texts)
     places = ("warehouse.duckdb", "exports/", "dagster/", "alerts.jsonl", "ui.log", "captures/", "raw/", "state/quota")
     assert all(any(place in one for one in before) for place in places), before
+    assert find(shared, texts)
     (receipt,) = remove_items(settings, harness.clock.now, handles=[handle])
     assert receipt.is_complete, receipt.problems
     assert find(settings.root, texts) == []
+    assert find(shared, texts) == []
+    assert is_parquet_marts(shared)
     assert receipt.exports == ()
     assert len(receipt.rewritten_exports) == 3
     assert len(list(settings.exports.iterdir())) == 4

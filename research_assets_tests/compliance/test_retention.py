@@ -111,3 +111,22 @@ def test_retention_before_the_last_day_of_a_study_is_refused(tmp_path: Path) -> 
     result = CliRunner().invoke(main, ["plan"])
     assert result.exit_code == 1
     assert "delete_after: 2026-02-03 is before 2026-02-28" in " ".join(result.output.split())
+
+
+def test_status_says_who_can_read_the_shared_marts(
+    data_folder: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_folder.root.mkdir(mode=0o700)
+    shared = tmp_path / "shared"
+    monkeypatch.setenv("RESEARCH_SHARED_MARTS", str(shared))
+    for mode, readers in (
+        (None, "cannot be read (No such file or directory)"),
+        (0o700, "only the owner of the folder"),
+        (0o750, "the group"),
+        (0o755, "all users of this machine"),
+    ):
+        if mode is not None:
+            shared.mkdir(exist_ok=True)
+            shared.chmod(mode)
+        text = "".join(CliRunner().invoke(main, ["status"]).stdout.split())
+        assert "".join(f"The marts are copied to {shared}: {readers}".split()) in text

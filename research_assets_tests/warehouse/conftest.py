@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,10 @@ class BuiltWarehouse:
 
 @pytest.fixture(scope="session")
 def built_warehouse(tmp_path_factory: pytest.TempPathFactory) -> BuiltWarehouse:
-    """Return a warehouse that was built and published from the raw tables of `raw_data`."""
-    settings = new_settings(tmp_path_factory.mktemp("warehouse") / "data")
+    """Return a warehouse that was built and published from the raw tables of `raw_data`, and copied for readers."""
+    folder = tmp_path_factory.mktemp("warehouse")
+    (folder / "shared").mkdir(mode=0o750)
+    settings = replace(new_settings(folder / "data"), shared_marts=folder / "shared")
     write_raw_data(settings.raw)
     return BuiltWarehouse(settings, materialize(settings))
 
