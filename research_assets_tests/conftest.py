@@ -37,7 +37,9 @@ UNREACHABLE_URL = "http://127.0.0.1:9"
 
 INTEGRATION = (
     "browser/",
+    "docs/test_deployment_files.py",
     "docs/test_docs.py",
+    "docs/test_lab_databases.py",
     "end_to_end/",
     "meanings/",
     "warehouse/",

@@ -1,4 +1,4 @@
-"""The services of a lab as plain processes, with the commands and settings of the folder `deploy`.
+"""The services of a lab as plain processes, with the commands and settings of the folder `docs/deploy`.
 
 A real PostgreSQL with the roles of the lab, and a simulated API. Only folders and ports differ from those of a server.
 """
@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 import research_assets as ra
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
-from research_assets_tests.deploy.deployment_files import DEPLOY, SERVICES, Unit, create_databases, settings
+from research_assets_tests.docs.deployment_files import DEPLOY, SERVICES, Unit, create_databases, settings
 from research_assets_tests.end_to_end.test_two_locations import STUDY, free_port, program
 from research_assets_tests.postgres import PostgresServer, running_postgres
 

@@ -1,4 +1,4 @@
-"""The files in `deploy` state the same facts: commands, folders, ports, users, settings.
+"""The files in `docs/deploy` state the same facts: commands, folders, ports, users, settings.
 
 Not here: whether the services run (see end_to_end/test_lab_services.py).
 """
@@ -15,7 +15,7 @@ import yaml
 
 from research_assets.instance import missing_settings
 from research_assets.settings import INSTANCE_DIR, NO_TELEMETRY, PROJECT_DIR, VARIABLES, Settings
-from research_assets_tests.deploy.deployment_files import (
+from research_assets_tests.docs.deployment_files import (
     BIN,
     DEPLOY,
     SERVICES,
@@ -151,4 +151,4 @@ def _run(command: Sequence[str], **variables: str) -> tuple[int, str]:
 def test_lab_guide_names_every_file() -> None:
     guide = (PROJECT_DIR / "docs" / "lab.md").read_text()
     for path in DEPLOY.iterdir():
-        assert f"deploy/{path.name}" in guide, path.name
+        assert f"docs/deploy/{path.name}" in guide, path.name

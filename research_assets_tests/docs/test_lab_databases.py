@@ -1,4 +1,4 @@
-"""The databases and roles of a lab on a real PostgreSQL, as `deploy/postgres.sql` creates them."""
+"""The databases and roles of a lab on a real PostgreSQL, as `docs/deploy/postgres.sql` creates them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from research_assets_tests.deploy.deployment_files import copy_to, create_databases
+from research_assets_tests.docs.deployment_files import copy_to, create_databases
 from research_assets_tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.integration

@@ -1,4 +1,4 @@
-"""The files in `deploy` as data: the units of systemd, the services of compose, and the settings."""
+"""The files in `docs/deploy` as data: the units of systemd, the services of compose, and the settings."""
 
 import configparser
 import shlex
@@ -14,7 +14,7 @@ from research_assets.env_file import read_env_file
 from research_assets.settings import PROJECT_DIR
 from research_assets_tests.postgres import PostgresServer
 
-DEPLOY = PROJECT_DIR / "deploy"
+DEPLOY = PROJECT_DIR / "docs" / "deploy"
 UNITS = DEPLOY / "systemd"
 SERVICES = ("code", "webserver", "readonly", "daemon")
 """Services of this project, which both systemd and compose run."""
@@ -67,7 +67,7 @@ def read_yaml(name: str) -> Any:
 
 
 def copy_to(folder: Path, name: str) -> Path:
-    """Copy a file of `deploy` and return the copy."""
+    """Copy a file of `docs/deploy` and return the copy."""
     copy = folder / name
     copy.write_bytes((DEPLOY / name).read_bytes())
     return copy
