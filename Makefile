@@ -19,6 +19,9 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 
+# Where this variable is set, each process of the tests would compile the modules of the project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
 	bench bench-spark test-spark lint-spark setup-spark wheel clean
 

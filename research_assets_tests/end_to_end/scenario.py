@@ -94,7 +94,7 @@ def run_scenario(root: Path, when_paused: Callable[[Deployment], None]) -> Itera
         dead_days=frozenset({DEAD_DAY}),
         start_time=EVENING,
     )
-    variables = {"research_cap": str(QUOTA), "sensor_interval": "2", "rate_limit": "200"}
+    variables = {"research_cap": str(QUOTA), "sensor_interval": "4", "rate_limit": "200"}
     with running_deployment(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as deployment:
         injected = inject_after_requests(
             deployment.sandbox,

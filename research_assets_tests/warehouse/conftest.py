@@ -43,7 +43,9 @@ class BuiltWarehouse:
 def built_warehouse(tmp_path_factory: pytest.TempPathFactory) -> BuiltWarehouse:
     """Return a warehouse that was built and published from the raw tables of `raw_data`, and copied for readers."""
     folder = tmp_path_factory.mktemp("warehouse")
-    (folder / "shared").mkdir(mode=0o750)
+    (folder / "shared").mkdir()
+    # Whatever the umask of this process is.
+    (folder / "shared").chmod(0o750)
     settings = replace(new_settings(folder / "data"), shared_marts=folder / "shared")
     write_raw_data(settings.raw)
     return BuiltWarehouse(settings, materialize(settings))
