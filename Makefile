@@ -11,16 +11,14 @@ BIN := .venv/bin
 
 # How the workers share the modules is in research_assets_tests/conftest.py. One more than two cores, because the tests
 # with a browser wait most of the time.
-PYTEST := $(BIN)/python -m pytest
+# Where the variable is set, each process of the tests would compile the modules of the project again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 WORKERS := 3
 
 # No command of the project sends usage statistics.
 export DAGSTER_DISABLE_TELEMETRY := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
-
-# Where this variable is set, each process of the tests would compile the modules of the project again.
-unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
 	bench bench-spark test-spark lint-spark setup-spark wheel clean

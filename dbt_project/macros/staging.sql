@@ -44,3 +44,9 @@ renamed as (
 
 select * from renamed
 {% endmacro %}
+
+
+{#- The lists of videos of an account, by the kind of the engagement. -#}
+{%- macro engagement_lists() -%}
+{{ return({'like': 'liked_videos', 'repost': 'reposted_videos', 'pin': 'pinned_videos'}) }}
+{%- endmacro -%}

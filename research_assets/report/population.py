@@ -6,13 +6,12 @@ Not here: the draws (see collect/population.py), the estimate (see estimates/pop
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from math import isfinite
 
 import duckdb
 
 from research_assets.planning.messages import pluralize
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, time_columns
-from research_assets.report.formatting import format_minute, format_number, format_share
+from research_assets.report.formatting import format_minute, format_number, format_share, round_finite
 
 ESTIMATES_SQL = """
 select day, ended_at, n_draws, n_distinct, n_shared, estimate, estimate_low, estimate_high,
@@ -50,16 +49,13 @@ def read_estimated_days(connection: duckdb.DuckDBPyConnection, study: str) -> li
 
 
 def _number(value: float | None) -> str:
-    """Return a number that may be unknown, or too large to be finite in damaged marts."""
-    if value is None:
-        return "unknown"
-    return format_number(round(value)) if isfinite(value) else ""
+    return "unknown" if value is None else format_number(round_finite(value))
 
 
 def _share(day: EstimatedDay) -> str:
-    if not day.n_videos_held or not day.estimate or not isfinite(day.estimate):
+    if day.n_videos_held is None or day.estimate is None:
         return ""
-    return format_share(day.n_videos_held, round(day.estimate))
+    return format_share(day.n_videos_held, day.estimate)
 
 
 def population_section(days: Sequence[EstimatedDay]) -> ReportSection | None:

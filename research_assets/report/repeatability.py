@@ -6,13 +6,13 @@ Not here: the comparison itself (see the mart repeatability).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from math import hypot, isfinite
+from math import hypot
 
 import duckdb
 
 from research_assets.planning.messages import pluralize
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, time_columns
-from research_assets.report.formatting import format_minute, format_number, format_share, was_were
+from research_assets.report.formatting import format_minute, format_number, format_share, round_finite, was_were
 
 REPEATED_DAYS_SQL = """
 select day, first_ended_at, second_ended_at, n_first, n_second, n_both, chapman_estimate, chapman_standard_error
@@ -44,11 +44,6 @@ def read_repeated_days(connection: duckdb.DuckDBPyConnection, study: str) -> lis
     return [RepeatedDay(*row) for row in connection.execute(REPEATED_DAYS_SQL, {"study": study}).fetchall()]
 
 
-def _rounded(value: float, digits: int = 1) -> str:
-    """Return a number that may be too large to be finite, in damaged marts."""
-    return format_number(round(value, digits or None)) if isfinite(value) else ""
-
-
 def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSection | None:
     """Return the section; None if no day was collected twice and the study plans none (`share` 0)."""
     name, title = "repeatability", "Repeatability of searches"
@@ -65,14 +60,14 @@ def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSe
         )
     bound = (
         "Chapman's estimate of the number of videos that the API could return for these days is "
-        f"{_rounded(estimate, 0)} (standard error {_rounded(error)}). It is a lower bound: a "
+        f"{format_number(round_finite(estimate))} (standard error {format_number(error)}). It is a lower bound: a "
         "video that one collection misses is more likely to be missed by the other as well."
     )
     rows = [
         [str(one.day), format_minute(one.first_ended_at), format_minute(one.second_ended_at),
          format_number(one.n_first), format_number(one.n_second), format_number(one.n_both),
          format_share(one.n_both, one.n_either) if one.n_either else "",
-         _rounded(one.chapman_estimate)]
+         format_number(one.chapman_estimate)]
         for one in days
     ]  # fmt: skip
     columns = [

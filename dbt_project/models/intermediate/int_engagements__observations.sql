@@ -1,5 +1,4 @@
-{%- set lists = {'like': 'liked_videos', 'repost': 'reposted_videos', 'pin': 'pinned_videos'} -%}
-{%- for kind, entity in lists.items() %}
+{%- for kind, entity in engagement_lists().items() %}
 select
     study,
     asked_username as username,

@@ -46,4 +46,4 @@ inner join {{ ref('int_lists__entries') }} as entries
     and newest.username = entries.username
     and cast(newest.video_id as string) = entries.entry
     -- The entries of lists of accounts are not read.
-    and entries.entity in ('liked_videos', 'reposted_videos', 'pinned_videos')
+    and entries.entity in ('{{ engagement_lists().values() | join("', '") }}')
