@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
-from pathlib import Path
 
 from research_assets.collect.lists.inputs import ListInputs
 from research_assets.collect.lists.missing_accounts import follow_missing_accounts
@@ -28,7 +27,7 @@ from research_assets.collect.types import (
     too_fresh_result,
 )
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import days_of, list_open_journals
+from research_assets.storage.captures import DamagedCapture, days_of, list_open_journals
 from research_assets.storage.lock_errors import LocksLost
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.withdrawals import read_withdrawn
@@ -69,13 +68,12 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
             yield other
         others = {result.partition for result in stored}
         task = replace(task, partitions=tuple(period for period in task.partitions if period not in others))
-    blocked = {day: error for error in errors for day in task.partitions if _contains(error.path, day)}
-    task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
+    blocked: dict[date, DamagedCapture] = {}
+    task = _leave_out_blocked(task, errors, blocked)
     if task.partitions:
         _record_study(task.study, context)
-        async with aclosing(
-            _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
-        ) as results:
+        collect_entity = _collect_videos if task.entity == "videos" else _collect_lists
+        async with aclosing(collect_entity(task, context, blocked)) as results:
             async for result in results:
                 _log(task, result)
                 yield result
@@ -83,10 +81,26 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
         raise next(iter(blocked.values()))
 
 
-def _contains(capture: Path, day: date) -> bool:
-    """Return whether a capture, given by one of its files, contains pages of a day."""
-    first, last = days_of(capture)
-    return first <= day <= last
+def _leave_out_blocked(
+    task: CollectionTask, errors: Iterable[DamagedCapture], blocked: dict[date, DamagedCapture]
+) -> CollectionTask:
+    """Return the task without the partitions that damaged captures contain, which are added to `blocked`."""
+    for error in errors:
+        first, last = days_of(error.path)
+        blocked.update((day, error) for day in task.partitions if first <= day <= last)
+    return replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
+
+
+def _recover_locked(
+    task: CollectionTask, context: CollectorContext, blocked: dict[date, DamagedCapture]
+) -> CollectionTask:
+    """Publish what a process left that was killed before the partitions were locked here; return the task of the rest.
+
+    Without it, a partition that the process had sealed but not written would be requested again.
+    """
+    settings = context.settings
+    errors = recover_unpublished(settings.captures, settings.raw, task.entity, task.study.name)
+    return _leave_out_blocked(task, errors, blocked)
 
 
 def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:
@@ -109,7 +123,7 @@ def _record_study(study: StudySpec, context: CollectorContext) -> None:
 
 
 async def _collect_videos(
-    task: CollectionTask, context: CollectorContext
+    task: CollectionTask, context: CollectorContext, blocked: dict[date, DamagedCapture]
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     settings, now = context.settings, context.clock.now()
     if task.study.all_left_out:
@@ -131,8 +145,9 @@ async def _collect_videos(
         return
     with lock_partitions(settings.state, task.study.name, "videos", missing):
         # Another process may have completed a day before it was locked here.
+        task = _recover_locked(replace(task, partitions=tuple(missing)), context, blocked)
         records = _read_status(task, context)
-        results_without_request, missing = _missing_days(task, records, missing, now)
+        results_without_request, missing = _missing_days(task, records, task.partitions, now)
         for result in results_without_request:
             yield result
         async with aclosing(VideoSearch(task, context, records).run(missing)) as results:
@@ -180,10 +195,11 @@ def _can_skip(task: CollectionTask, status: UnitStatus, now: datetime) -> bool:
 
 
 async def _collect_lists(
-    task: CollectionTask, context: CollectorContext
+    task: CollectionTask, context: CollectorContext, blocked: dict[date, DamagedCapture]
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     settings, study, pool = context.settings, task.study, BY_ENTITY[task.entity].pool
     with lock_partitions(settings.state, study.name, task.entity, task.partitions):
+        task = _recover_locked(task, context, blocked)
         run = RunState(study.name, task.entity, pool, context, budget=task.budget, pseudonyms=study.pseudonyms)
         if ENTITIES[task.entity].time_axis == "observation":
             # Before the inputs are read: the order of the units depends on what past periods observed.

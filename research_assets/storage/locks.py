@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from research_assets.settings import unknown_database
-from research_assets.storage.file_locks import find_database
+from research_assets.storage.file_locks import find_database, locked
 from research_assets.storage.files import private_folder
 from research_assets.storage.lock_errors import OWN_RUN, LockError, LockTaken
 
@@ -77,6 +77,18 @@ def lock_partitions(state: Path, study: str, entity: str, days: Sequence[date]) 
     finally:
         with _table_lock:
             _release(path, distinct_days)
+
+
+@contextmanager
+def lock_open_journals(state: Path, study: str, entity: str) -> Iterator[None]:
+    """Admit one run at a time that looks through the open journals of an entity of a study; the others wait.
+
+    The run opens journals of all days, and closes those that it does not resume. Raises LockError if the lock cannot be
+    used.
+    """
+    path = private_folder(state / "locks") / f"{study}.{entity}.journals"
+    with locked(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), path):
+        yield
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """A host of a lab in a process tree of its own: its name, its path of the data folder, and its collectors.
 
-The first process takes its job from the standard input, and forks the collectors, which inherit its imports. Where the
-system allows it, the tree has a UTS namespace of its own, so that the host has a name of its own.
+The first process takes its job from the standard input, says that it is ready, waits for the end of the input, and
+forks the collectors, which inherit its imports. Where the system allows it, the tree has a UTS namespace of its own, so
+that the host has a name of its own.
 
 Not here: the test (see test_two_hosts.py).
 """
@@ -31,6 +32,7 @@ from research_assets_tests.collect.process_harness import open_tools
 from research_assets_tests.conftest import FakeClock
 
 _CLONE_NEWUTS = 0x04000000
+_READY = b"ready\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,25 @@ class Host:
     n_collectors: int
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """Start the host in a group of processes of its own."""
+        """Start the host in a group of processes of its own. Its collectors wait for `release`."""
         process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             start_new_session=True,
         )
         assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(pickle.dumps(self))
-        process.stdin.close()
+        process.stdin.flush()
+        assert process.stdout.readline() == _READY
         return process
+
+
+def release(host: "subprocess.Popen[bytes]") -> None:
+    """Let the collectors of a host begin."""
+    assert host.stdin is not None
+    host.stdin.close()
 
 
 def kill(host: "subprocess.Popen[bytes]") -> None:
@@ -79,6 +90,9 @@ def main() -> None:
     """Run the host whose description is on the standard input; the exit code is 0 if all collectors ended well."""
     host: Host = pickle.load(sys.stdin.buffer)
     name_host(host.name)
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.flush()
+    sys.stdin.buffer.read()
     children = []
     for number in range(host.n_collectors):
         child = os.fork()
@@ -116,5 +130,7 @@ async def _collect(host: Host, rng: random.Random) -> None:
                         return
                     assert result.state == "complete", result
                     open_days.discard(result.partition)
+                # The other collectors may have been killed meanwhile.
+                busy.clear()
             except PartitionBusy:
                 busy.add(day)

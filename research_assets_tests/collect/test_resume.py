@@ -1,7 +1,9 @@
 """Interrupted runs: open journals are resumed or ended, and no day is complete without all its rows."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Event
@@ -18,6 +20,7 @@ from research_assets.collect.types import CollectionTask
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage.captures import Journal, list_open_journals
+from research_assets.storage.locks import PartitionBusy, lock_open_journals
 from research_assets.study.spec import CommentRule, UserRule
 from research_assets_tests.collect.harness import (
     QUERY,
@@ -74,6 +77,47 @@ async def test_run_killed_between_attempts_is_finished_without_a_request(
     assert [finished[day].state for day in days(4)] == ["complete"] * 4
     assert harness.sql("SELECT count(*), count(DISTINCT unit), sum(requests) FROM {coverage}") == [(4, 4, 1.0)]
     assert open_journals(harness) == 0
+
+
+async def test_search_that_another_run_ends_is_not_sent_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = CollectorHarness(settings, dense())
+    await collect_until_killed(harness, monkeypatch, days(1), "page", 2)
+    before = harness.requests_sent
+    (path,) = list_open_journals(settings.captures, "videos", "garden")
+    with Journal.resume(path), pytest.raises(PartitionBusy, match=f"{START}.*{path}"):
+        await harness.collect("videos", days(2))
+    assert harness.requests_sent == before
+    finished, _ = await harness.collect("videos", days(2))
+    assert [result.state for result in finished.values()] == ["complete"] * 2
+    # The killed run had sent one request whose page was not written.
+    assert harness.requests_sent == before + 2 + 3
+    assert len(harness.ids()) == len(set(harness.ids())) == 2 * 250
+
+
+async def test_run_waits_for_another_one_that_looks_through_the_journals_of_all_days(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = CollectorHarness(settings, dense())
+    await collect_until_killed(harness, monkeypatch, days(1), "page", 2)
+    before, waits = harness.requests_sent, Event()
+    (path,) = list_open_journals(settings.captures, "videos", "garden")
+
+    @contextmanager
+    def note_and_lock(*arguments: Any) -> Iterator[None]:
+        waits.set()
+        with lock_open_journals(*arguments):
+            yield
+
+    with ThreadPoolExecutor(1) as other:
+        with lock_open_journals(settings.state, "garden", "videos"), Journal.resume(path):
+            monkeypatch.setattr("research_assets.collect.search.run.lock_open_journals", note_and_lock)
+            second = other.submit(asyncio.run, harness.collect("videos", days(1)))
+            assert waits.wait(60)
+        finished, _ = second.result()
+    assert finished[START].state == "complete"
+    assert harness.requests_sent == before + 2
 
 
 async def test_dead_day_evaluated_before_a_crash_costs_no_request(

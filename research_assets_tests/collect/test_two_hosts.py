@@ -15,7 +15,7 @@ from research_assets.storage.captures import list_open_journals, list_sealed, re
 from research_assets.storage.file_locks import find_database
 from research_assets.storage.locks import lock_partitions
 from research_assets_tests.collect.harness import days, study
-from research_assets_tests.collect.host_process import Host, can_name_hosts, kill
+from research_assets_tests.collect.host_process import Host, can_name_hosts, kill, release
 from research_assets_tests.collect.process_harness import PATIENCE, ServedHarness, serve_harness
 from research_assets_tests.postgres import PostgresServer
 
@@ -30,21 +30,25 @@ class Lab:
     hosts: dict[str, "subprocess.Popen[bytes]"]
 
     def start(self, n_days: int, n_collectors: int) -> None:
-        """Start both hosts with collectors of the same days."""
+        """Start both hosts with collectors of the same days; those of lab-2 begin when lab-1 has sent a request."""
         settings, moment = self.harness.settings, self.harness.clock.moment
         for name in ("lab-1", "lab-2"):
             mounted = settings.root.with_name(name)
             mounted.symlink_to(settings.root)
             host = Host(name, replace(settings, root=mounted), days(n_days), study(), moment, n_collectors)
             self.hosts[name] = host.start()
+        self.harness.at_request(1, lambda: release(self.hosts["lab-2"]))
+        release(self.hosts["lab-1"])
 
-    def locked_by(self, host: str) -> set[str]:
-        """Return the days that a host has locked, which the messages about locked partitions name."""
+    def begun_by(self, host: str) -> set[str]:
+        """Return the days with a journal that a host has locked, which the messages about locked partitions name."""
         (database, folder) = find_database(self.harness.settings.state / "locks") or (None, "")
         assert database is not None
         prefix = f"{folder}/garden.videos/"
         holders = database.holders(prefix)
-        return {name.removeprefix(prefix) for name, holder in holders.items() if f" on {host} " in holder}
+        locked = {name.removeprefix(prefix) for name, holder in holders.items() if f" on {host} " in holder}
+        journals = list_open_journals(self.harness.settings.captures, "videos", "garden")
+        return locked & {path.parent.name for path in journals}
 
     @property
     def pages(self) -> Counter[str]:
@@ -83,7 +87,7 @@ def lab(settings: Settings, postgres: PostgresServer, name: str, cap: int) -> It
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("name", "cap", "n_days", "n_collectors"),
-    [("small", 60, 8, 2), pytest.param("large", 1000, 110, 4, marks=pytest.mark.long)],
+    [("small", 100, 12, 2), pytest.param("large", 1000, 110, 4, marks=pytest.mark.long)],
     ids=["small", "large"],
 )
 def test_host_takes_over_the_days_of_a_dead_host_and_both_send_exactly_the_quota(
@@ -93,8 +97,12 @@ def test_host_takes_over_the_days_of_a_dead_host_and_both_send_exactly_the_quota
         harness, begun = two_hosts.harness, set[str]()
 
         def kill_first_host() -> None:
-            begun.update(two_hosts.locked_by("lab-1"))
-            kill(two_hosts.hosts["lab-1"])
+            begun.update(two_hosts.begun_by("lab-1"))
+            if begun:
+                kill(two_hosts.hosts["lab-1"])
+            else:
+                # Its collectors are between two days.
+                harness.at_request(1, kill_first_host)
 
         harness.at_request(cap // 3, kill_first_host)
         two_hosts.start(n_days, n_collectors)

@@ -14,7 +14,15 @@ from typing import Any, Literal
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import DamagedCapture, Journal, JournalBusy, list_open_journals, read_events
+from research_assets.storage.captures import (
+    DamagedCapture,
+    Journal,
+    JournalBusy,
+    days_of,
+    list_open_journals,
+    read_events,
+)
+from research_assets.storage.locks import PartitionBusy
 from research_assets.units.coverage import MAX_REOBSERVATION_AGE
 from research_assets.units.windows import (
     SearchWindow,
@@ -127,13 +135,19 @@ def resume_journals(
 
     `missing` are the days to collect. `is_complete` returns whether a day of a window is collected, and `hits_per_day`
     the raw hits by day for the query of a window. A resumed search may collect further days: `claim_more` locks them
-    and returns False if another process collects them.
+    and returns False if another process collects them. Raises PartitionBusy if another process still ends, or
+    has just ended, the search of a missing day: a new search would send its requests again.
     """
-    opened = []
+    opened: list[tuple[Journal, SearchProgress]] = []
     for path in list_open_journals(captures, "videos", task.study.name):
         try:
             journal = Journal.resume(path)
-        except JournalBusy:
+        except JournalBusy as error:
+            first, last = days_of(path)
+            if days := [day for day in missing if first <= day <= last]:
+                for journal, _ in opened:
+                    journal.close()
+                raise PartitionBusy(task.study.name, "videos", min(days), f"another run. {error}") from error
             # Another process works on it, for days that this run does not collect.
             continue
         opened.append((journal, read_progress(journal)))

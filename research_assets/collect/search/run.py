@@ -43,7 +43,7 @@ from research_assets.collect.types import (
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
 from research_assets.storage.lock_errors import LocksLost
-from research_assets.storage.locks import PartitionBusy, lock_partitions
+from research_assets.storage.locks import PartitionBusy, lock_open_journals, lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.errors import ApiError
 from research_assets.units.coverage import Attempt, UnitStatus, backoff_until, join_sentences
@@ -163,16 +163,17 @@ class VideoSearch:
             claimed.update(days)
             return True
 
-        return resume_journals(
-            settings.captures,
-            self._task,
-            missing,
-            self._is_complete,
-            lambda window: self._history(window).hits_per_day,
-            self._context.clock.now(),
-            page_size=settings.page_size,
-            claim_more=claim_more,
-        )
+        with lock_open_journals(settings.state, self._study.name, "videos"):
+            return resume_journals(
+                settings.captures,
+                self._task,
+                missing,
+                self._is_complete,
+                lambda window: self._history(window).hits_per_day,
+                self._context.clock.now(),
+                page_size=settings.page_size,
+                claim_more=claim_more,
+            )
 
     def _is_complete(self, window: SearchWindow, day: date) -> bool:
         """Return whether a day of a window was collected by earlier runs, or the part of it that the window asks."""
