@@ -33,6 +33,9 @@ from research_assets.settings import (
 )
 from research_assets.study.loader import find_studies
 
+# Dagster warns about a parameter that it passes itself whenever it copies a sensor.
+warnings.filterwarnings("ignore", r"Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
+
 
 def _load_defs_folder() -> dg.Definitions:
     """Return the definitions in `defs/`, as `dg.load_from_defs_folder` does, without the docs of installed components.

@@ -1,6 +1,9 @@
 """The code location as a whole: its definitions, and one path from a search to a check of the warehouse."""
 
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -220,6 +223,20 @@ def test_code_location_has_one_name() -> None:
         "module_name": project["code_location_target_module"],
         "location_name": project["code_location_name"],
     }
+
+
+def test_loading_warns_of_nothing(module_settings: Settings) -> None:
+    """A process of its own has Python's filters of warnings, like that of a command."""
+    load = "from research_assets.definitions import definitions as d; d().get_repository_def()"
+    variables = {
+        VARIABLES["root"].name: str(module_settings.root),
+        VARIABLES["studies"].name: str(DEMO.parent.parent),
+        VARIABLES["api_url"].name: module_settings.api_url,
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", load], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def test_descriptions_lead_with_a_plain_sentence(code_location: dg.Definitions) -> None:
