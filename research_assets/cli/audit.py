@@ -63,7 +63,8 @@ def command(
         write_results,
     )
     from research_assets.collect.id_lists.reader import IdListError, leave_out_withdrawn, read_id_list
-    from research_assets.collect.id_lists.run import IdListTask
+    from research_assets.collect.id_lists.run import IdListProgress, IdListTask
+    from research_assets.storage.captures import Journal
     from research_assets.storage.withdrawals import read_withdrawn
 
     console = Terminal()
@@ -84,7 +85,14 @@ def command(
         folder = settings.audits / list_name(file, name)
         task = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
         confirm_cost(console, settings, task, now.date(), yes)
-        result = run_id_list(console, settings, task, lambda journal, _: journal.seal())
+
+        def finish(journal: Journal, progress: IdListProgress) -> None:
+            # The results come first: once the journal is sealed, the same command would request all ids again.
+            rates = return_rates(listed.videos, progress.states)
+            write_results(folder, listed.videos, progress, rates, simulated=settings.is_simulated)
+            journal.seal()
+
+        result = run_id_list(console, settings, task, finish)
     rates = return_rates(listed.videos, result.progress.states)
     has_clusters = cluster is not None
     table = Table("class", "month", box=None, pad_edge=False)

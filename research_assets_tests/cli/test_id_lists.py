@@ -1,6 +1,7 @@
 """The commands `audit` and `rehydrate` against a sandbox over HTTP."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main
+from research_assets.collect.id_lists import audit
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
 
@@ -65,6 +67,21 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     assert "The intervals assume that the videos were drawn independently" in " ".join(result.stdout.split())
 
 
+def test_audit_that_cannot_write_its_results_requests_no_id_again(
+    sandbox: RunningSandbox, ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_list(tmp_path / "full.csv", ids)
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "write_results", lambda *_, **__: 1 / 0)
+        assert isinstance(run("audit", file, "--yes").exception, ZeroDivisionError)
+    before = sandbox.app.request_log.requests["video/query"]
+    result = run("audit", file, "--yes")
+    assert result.exit_code == 0, result.output
+    assert sandbox.app.request_log.requests["video/query"] == before
+    states = pd.read_csv(tmp_path / "data" / "audits" / "full" / "ids.csv")["state"]
+    assert set(states) == {"returned", "absent"}
+
+
 def test_audit_of_donors_counts_their_exposures(sandbox: RunningSandbox, ids: list[int], tmp_path: Path) -> None:
     file = tmp_path / "donors.csv"
     file.write_text("id,donor,views\n" + "".join(f"{one},d{one % 7},{1 + one % 3}\n" for one in ids))
@@ -98,7 +115,9 @@ def test_audit_of_a_data_download_reports_its_lists(sandbox: RunningSandbox, ids
     assert table["returned"][0] == len(deliverable)
 
 
-def test_rehydrate_fetches_comments_and_requests_no_video_twice(ids: list[int], tmp_path: Path) -> None:
+def test_rehydrate_fetches_comments_and_requests_no_video_twice(
+    sandbox: RunningSandbox, ids: list[int], tmp_path: Path
+) -> None:
     file = write_list(tmp_path / "ids.csv", ids)
     first = run("rehydrate", file, "--name", "colleague", "--yes")
     assert first.exit_code == 0, first.output
@@ -108,6 +127,12 @@ def test_rehydrate_fetches_comments_and_requests_no_video_twice(ids: list[int], 
     second = run("rehydrate", file, "--name", "colleague", "--yes")
     assert second.exit_code == 0, second.output
     assert "Already collected: " in second.stdout
+    # As if the first command had been killed between its capture and the raw tables.
+    for path in (tmp_path / "data" / "raw").glob("*/study=colleague/*/*.parquet"):
+        path.unlink()
+    third = run("rehydrate", file, "--name", "colleague", "--yes")
+    assert third.exit_code == 0, third.output
+    assert re.search("Already collected: .*", third.stdout)[0] == re.search("Already collected: .*", second.stdout)[0]  # type: ignore[index]
     export = tmp_path / "export.csv"
     raw = tmp_path / "data" / "raw"
     (video,) = duckdb.execute(f"SELECT min(id) FROM '{raw}/videos/study=colleague/*/*.parquet'").fetchall()[0]
@@ -117,6 +142,13 @@ def test_rehydrate_fetches_comments_and_requests_no_video_twice(ids: list[int], 
     result = run("rehydrate", str(export), "--name", "other", "--comments", "--yes")
     assert result.exit_code == 0, result.output
     assert "0 of 1 listed comments were returned" in result.stdout
+    for path in raw.glob("comments/study=other/*/*.parquet"):
+        path.unlink()
+    for path in raw.glob("coverage/study=other/*/*.parquet"):
+        path.unlink()
+    before = sandbox.app.request_log.requests["video/comment/list"]
+    assert run("rehydrate", str(export), "--name", "other", "--comments", "--yes").exit_code == 0
+    assert sandbox.app.request_log.requests["video/comment/list"] == before > 0
     assert duckdb.execute(f"SELECT count(*) FROM '{raw}/comments/study=other/*/*.parquet'").fetchall() == [(4,)]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.id_lists.run import IdListProgress, IdState
 from research_assets.collect.lists.run import ListPartitionRun
-from research_assets.collect.publish import publish_capture
+from research_assets.collect.publish import publish_capture, recover_unpublished
 from research_assets.collect.session import RunState
 from research_assets.collect.types import CollectionTask, CollectorContext, Paused
 from research_assets.settings import Settings
@@ -63,13 +63,23 @@ def _attempts(capture: str, listed: Iterable[ListedVideo], progress: IdListProgr
 
 
 def already_rehydrated(settings: Settings, name: str) -> set[int]:
-    """Return the ids whose videos an earlier rehydration with this name returned."""
+    """Return the ids whose videos an earlier rehydration with this name returned.
+
+    Raises DamagedCapture if one of its captures cannot be read: its ids would be requested again.
+    """
+    _recover(settings, "videos", name)
     records = read_unit_status(settings.raw, "videos", study=name, captures=settings.captures)
     return {
         int(record.attempt.unit)
         for record in records
         if record.attempt.unit_kind == "video" and record.attempt.state == "complete"
     }
+
+
+def _recover(settings: Settings, entity: str, name: str) -> None:
+    """Publish what a killed rehydration left sealed but unwritten. Raises DamagedCapture if that is impossible."""
+    for error in recover_unpublished(settings.captures, settings.raw, entity, name):
+        raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,8 @@ async def rehydrate_comments(
 
     All comments of these videos are stored in the raw tables under `name`, with `pseudonyms` without handles. Settled
     videos are not requested again.
-    Raise PartitionBusy if another process collects under the same name.
+    Raise PartitionBusy if another process collects under the same name, and DamagedCapture if a capture of an earlier
+    rehydration cannot be read.
     """
     settings = context.settings
     by_day: dict[date, list[Target]] = {}
@@ -98,6 +109,7 @@ async def rehydrate_comments(
     run = RunState(name, "comments", BY_ENTITY["comments"].pool, context, pseudonyms=pseudonyms)
     pause = None
     with lock_partitions(settings.state, name, "comments", task.partitions):
+        _recover(settings, "comments", name)
         for day, targets in by_day.items():
             records = read_unit_status(
                 settings.raw, "comments", study=name, partitions=[day], captures=settings.captures
