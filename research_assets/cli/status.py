@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from research_assets.cli.terminal import Terminal
+    from research_assets.clock import Clock
     from research_assets.planning.coverage_board import BoardRow, CoverageBoard, StateRun
     from research_assets.planning.coverage_summary import StateCount
     from research_assets.quota.ledger import PoolState
@@ -65,14 +66,13 @@ def command() -> None:
 
     A unit is a day of a search, the comments of a video, a profile, or a list of an account. The command also shows
     the partitions of each entity by state, the open units, captures that are damaged or not in the raw tables, and the
-    failures of the last 7 days.
+    failures of the last 7 days. The exit code is 1 if the ledger of the quota cannot be read.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
     from research_assets.compliance.retention import deletion_notice
     from research_assets.planning.coverage_summary import read_state_counts
-    from research_assets.quota.ledger import read_pools, read_senders
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.study.left_out import describe_left_out
     from research_assets.units.coverage import read_days_without_videos
@@ -84,10 +84,7 @@ def command() -> None:
         console.print(f"Data in {settings.root}, from {settings.origin}.")
     _print_access(console, settings)
     console.print()
-    pools, _ = read_pools(settings, clock)
-    console.print(_pool_table([*pools.values()]))
-    if table := _sender_table(read_senders(settings, clock)):
-        console.print(table)
+    ledger_error = _print_quota(console, settings, clock)
     counts = read_state_counts(settings.raw)
     studies, issues = _studies(settings)
     for study in studies:
@@ -114,6 +111,26 @@ def command() -> None:
         console.print(f"All failures: {settings.alerts}\nIn Dagster's UI, see Runs and Automation.")
     if issues:
         console.print(f"\nCollection is stopped until the study files are corrected.\n{issues}")
+    if ledger_error is not None:
+        raise ledger_error
+
+
+def _print_quota(console: "Terminal", settings: Settings, clock: "Clock") -> Exception | None:
+    """Print the quota and who used it. Return the error if the ledger cannot be read: the rest needs no ledger."""
+    from research_assets.cli.terminal import print_warning
+    from research_assets.quota.ledger import read_pools, read_senders
+    from research_assets.quota.ledger_database import DamagedLedger, LedgerError
+
+    try:
+        pools, _ = read_pools(settings, clock)
+        senders = read_senders(settings, clock)
+    except (DamagedLedger, LedgerError) as error:
+        print_warning(console, "The remaining quota is unknown,", "so nothing can be collected. See the error below.")
+        return error
+    console.print(_pool_table([*pools.values()]))
+    if table := _sender_table(senders):
+        console.print(table)
+    return None
 
 
 def _print_changes(console: "Terminal", settings: Settings, study: "StudySpec") -> None:

@@ -79,6 +79,19 @@ def test_units_are_counted_by_their_current_state(data_folder: Settings) -> None
     assert ["gardening", "videos", "2", "190"] in lines
 
 
+def test_damaged_ledger_is_one_message_and_hides_no_coverage(data_folder: Settings) -> None:
+    rows = [unit(date(2026, 2, 1), "complete", 9)]
+    write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
+    data_folder.ledger.parent.mkdir(parents=True)
+    data_folder.ledger.write_text("this is not a database")
+    result = status()
+    assert result.exit_code == 1
+    assert "The remaining quota is unknown" in result.stdout
+    assert ["gardening", "videos", "1", "9"] in [line.split() for line in result.stdout.splitlines()]
+    assert str(data_folder.ledger) in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_coverage_groups_neighbouring_days_by_state(
     data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -218,15 +231,6 @@ def test_status_uses_the_day_of_a_simulated_api_and_creates_no_file(
         assert "  : 2026-02-02..02-04  3 too fresh" in output.splitlines()
         assert sandbox.state["requests"] == {}
     assert f"Quota of {SystemClock().now():%Y-%m-%d} UTC" in status().stdout, "the machine's clock without a server"
-
-
-def test_damaged_ledger_is_one_message(data_folder: Settings) -> None:
-    data_folder.ledger.parent.mkdir(parents=True)
-    data_folder.ledger.write_text("this is not a database")
-    result = status()
-    assert result.exit_code == 1
-    assert str(data_folder.ledger) in result.stderr
-    assert "Traceback" not in result.output
 
 
 def test_study_that_never_found_a_video_is_named_with_what_to_do(data_folder: Settings) -> None:
