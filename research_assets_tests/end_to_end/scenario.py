@@ -96,10 +96,16 @@ def run_scenario(root: Path, when_paused: Callable[[Deployment], None]) -> Itera
     )
     variables = {"research_cap": str(QUOTA), "sensor_interval": "4", "rate_limit": "200"}
     with running_deployment(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as deployment:
+
+        def kill_run() -> None:
+            # Dagster reports the failures that come after the first tick.
+            deployment.wait(lambda: deployment.tick("alert_on_run_failure"), "failures are reported")
+            kill_run_process(deployment.instance)
+
         injected = inject_after_requests(
             deployment.sandbox,
             {
-                KILLED_AT: lambda: kill_run_process(deployment.instance),
+                KILLED_AT: kill_run,
                 TOKENS_END_AT: lambda: deployment.sandbox.clock.advance(config.token_lifetime + 1),
             },
         )
