@@ -200,6 +200,8 @@ async def _collect_lists(
     settings, study, pool = context.settings, task.study, BY_ENTITY[task.entity].pool
     with lock_partitions(settings.state, study.name, task.entity, task.partitions):
         task = _recover_locked(task, context, blocked)
+        if not task.partitions:
+            return
         run = RunState(study.name, task.entity, pool, context, budget=task.budget, pseudonyms=study.pseudonyms)
         if ENTITIES[task.entity].time_axis == "observation":
             # Before the inputs are read: the order of the units depends on what past periods observed.

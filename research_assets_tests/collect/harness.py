@@ -3,8 +3,10 @@
 Not here: the harness whose sandbox is a real server (see process_harness.py).
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,14 +14,17 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 
 from research_assets.clock import ServerClock
+from research_assets.collect import run as collect_run
 from research_assets.collect.run import collect
 from research_assets.collect.types import CollectionTask, CollectorContext, PartitionResult, Paused
 from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.app import Sandbox, create_app
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings, prepare_root
+from research_assets.storage.locks import lock_partitions
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import Client
@@ -37,6 +42,20 @@ def study(name: str = "garden", **changes: Any) -> StudySpec:
 
 def days(number: int, first: date = START) -> tuple[date, ...]:
     return tuple(first + timedelta(days=i) for i in range(number))
+
+
+def before_next_lock(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Run `act` in another thread between the next run's look at what is stored and the lock of its partitions."""
+
+    @contextmanager
+    def act_and_lock(*arguments: Any) -> Iterator[None]:
+        monkeypatch.setattr(collect_run, "lock_partitions", lock_partitions)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(asyncio.run, act()).result()
+        with lock_partitions(*arguments):
+            yield
+
+    monkeypatch.setattr(collect_run, "lock_partitions", act_and_lock)
 
 
 @dataclass

@@ -1,21 +1,14 @@
 """Videos: every deliverable row, within the request budgets of `make bench`, and a reason for every gap."""
 
-import asyncio
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 
 import pytest
 
-from research_assets.collect import run as collect_run
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets.storage.locks import lock_partitions
 from research_assets.study.day_sample import DaySample
-from research_assets_tests.collect.harness import QUERY, START, CollectorHarness, days, study
+from research_assets_tests.collect.harness import QUERY, START, CollectorHarness, before_next_lock, days, study
 
 
 def dense_config(**knobs: object) -> SandboxConfig:
@@ -46,16 +39,7 @@ async def test_day_that_another_run_completes_before_it_is_locked_is_not_collect
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = CollectorHarness(settings, dense_config(fixed_volume=150))
-
-    @contextmanager
-    def complete_and_lock(*arguments: Any) -> Iterator[None]:
-        monkeypatch.setattr(collect_run, "lock_partitions", lock_partitions)
-        with ThreadPoolExecutor(1) as other:
-            other.submit(asyncio.run, harness.collect("videos", days(1))).result()
-        with lock_partitions(*arguments):
-            yield
-
-    monkeypatch.setattr(collect_run, "lock_partitions", complete_and_lock)
+    before_next_lock(monkeypatch, lambda: harness.collect("videos", days(1)))
     finished, pause = await harness.collect("videos", days(2))
     assert pause is None
     assert [(result.state, result.was_complete) for result in finished.values()] == [

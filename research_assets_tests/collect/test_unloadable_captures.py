@@ -1,27 +1,27 @@
 """A capture that is damaged or that DuckDB refuses costs no other capture, no later run and no request."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from research_assets.collect import run as collect_run
 from research_assets.collect.publish import recover_unpublished
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets.storage.captures import DamagedCapture, Journal, Manifest, list_sealed_files
-from research_assets.storage.locks import lock_partitions
+from research_assets.storage.captures import DamagedCapture, Journal, Manifest, list_open_journals, list_sealed_files
 from research_assets.storage.replay import replay
 from research_assets.study.spec import UserRule
-from research_assets_tests.collect.harness import START, CollectorHarness, TamperingTransport, days, study
+from research_assets_tests.collect.harness import (
+    START,
+    CollectorHarness,
+    TamperingTransport,
+    before_next_lock,
+    days,
+    study,
+)
 from research_assets_tests.collect.test_lists import garden_config, this_week
 from research_assets_tests.storage.capture_factory import make_answer, make_video
 
@@ -119,19 +119,6 @@ async def test_catching_up_returns_the_error_of_each_damaged_capture_and_loads_t
     assert len(harness.ids()) == 40
 
 
-def before_next_lock(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Call `act` between the moment when the next run reads what is stored and that when it locks its partitions."""
-
-    @contextmanager
-    def act_and_lock(*arguments: Any) -> Iterator[None]:
-        monkeypatch.setattr(collect_run, "lock_partitions", lock_partitions)
-        act()
-        with lock_partitions(*arguments):
-            yield
-
-    monkeypatch.setattr(collect_run, "lock_partitions", act_and_lock)
-
-
 @pytest.mark.parametrize("entity", ["videos", "users"])
 async def test_capture_that_a_killed_run_sealed_before_the_lock_is_loaded_and_not_requested_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, entity: str
@@ -141,9 +128,8 @@ async def test_capture_that_a_killed_run_sealed_before_the_lock_is_loaded_and_no
         (START, study()) if entity == "videos" else (this_week(harness), garden_config(users=UserRule("panel")))
     )
 
-    def seal() -> None:
-        with ThreadPoolExecutor(1) as other:
-            other.submit(asyncio.run, harness.collect(entity, [partition], spec)).result()
+    async def seal() -> None:
+        await harness.collect(entity, [partition], spec)
         remove_raw_rows(settings)
 
     before_next_lock(monkeypatch, seal)
@@ -158,9 +144,8 @@ async def test_capture_that_is_damaged_before_the_lock_blocks_only_its_day(
 ) -> None:
     harness = CollectorHarness(settings, SandboxConfig(fixed_volume=20, profile="clean"))
 
-    def seal_and_damage() -> None:
-        with ThreadPoolExecutor(1) as other:
-            other.submit(asyncio.run, harness.collect("videos", days(1))).result()
+    async def seal_and_damage() -> None:
+        await harness.collect("videos", days(1))
         sealed_capture(harness, START).write_bytes(b"")
         remove_raw_rows(settings)
 
@@ -169,6 +154,36 @@ async def test_capture_that_is_damaged_before_the_lock_blocks_only_its_day(
         await harness.collect("videos", days(2))
     assert harness.requests_sent == 2
     assert harness.sql("SELECT partition, state FROM {coverage}") == [(days(2)[1], "complete")]
+
+
+async def test_period_whose_capture_is_damaged_before_the_lock_keeps_its_open_journal(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = CollectorHarness(settings, SandboxConfig(fixed_volume=20, profile="clean"))
+    week, spec = this_week(harness), garden_config(users=UserRule("panel"))
+    header = {"recollect": False}
+    now = harness.clock.now()
+
+    async def seal_damage_and_begin() -> None:
+        await harness.collect("users", [week], spec)
+        (capture,) = list_sealed_files(settings.captures, entity="users")
+        capture.write_bytes(b"")
+        remove_raw_rows(settings)
+        Journal.create(
+            settings.captures,
+            entity="users",
+            study=spec.name,
+            first=week,
+            last=week,
+            now=now,
+            origin="sandbox",
+            header=header,
+        ).close()
+
+    before_next_lock(monkeypatch, seal_damage_and_begin)
+    with pytest.raises(DamagedCapture):
+        await harness.collect("users", [week], spec)
+    assert len(list_open_journals(settings.captures, "users", spec.name)) == 1
 
 
 async def test_accounts_are_requested_if_the_capture_of_another_study_is_damaged(settings: Settings) -> None:

@@ -5,6 +5,7 @@ Not here: the position of a resumed search (see progress.py); locks on its parti
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Set
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -138,19 +139,7 @@ def resume_journals(
     and returns False if another process collects them. Raises PartitionBusy if another process still ends, or
     has just ended, the search of a missing day: a new search would send its requests again.
     """
-    opened: list[tuple[Journal, SearchProgress]] = []
-    for path in list_open_journals(captures, "videos", task.study.name):
-        try:
-            journal = Journal.resume(path)
-        except JournalBusy as error:
-            first, last = days_of(path)
-            if days := [day for day in missing if first <= day <= last]:
-                for journal, _ in opened:
-                    journal.close()
-                raise PartitionBusy(task.study.name, "videos", min(days), f"another run. {error}") from error
-            # Another process works on it, for days that this run does not collect.
-            continue
-        opened.append((journal, read_progress(journal)))
+    opened = _open_journals(captures, task.study.name, missing)
     unfinished = {journal.capture for journal, progress in opened if progress.outcome is None}
     journals = []
     for journal, progress in opened:
@@ -194,6 +183,26 @@ def resume_journals(
             else:
                 journals.append(OpenJournal(journal, progress))
     return journals
+
+
+def _open_journals(captures: Path, study: str, missing: Set[date]) -> list[tuple[Journal, SearchProgress]]:
+    """Open all journals of a study that no other process has open. Raises PartitionBusy as `resume_journals` does."""
+    with ExitStack() as stack:
+        opened = []
+        for path in list_open_journals(captures, "videos", study):
+            try:
+                journal = stack.enter_context(Journal.resume(path))
+            except JournalBusy as error:
+                first, last = days_of(path)
+                if days := [day for day in missing if first <= day <= last]:
+                    holder = f"another run, which ends its search in the journal {path}"
+                    raise PartitionBusy(study, "videos", min(days), holder) from error
+                # Another process works on it, for days that this run does not collect.
+                continue
+            opened.append((journal, read_progress(journal)))
+        # On success they stay open.
+        stack.pop_all()
+    return opened
 
 
 def _cheapest_option(
