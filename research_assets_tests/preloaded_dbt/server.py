@@ -107,7 +107,9 @@ def _write_no_manifest_in_builds() -> None:
 def _parse() -> bytes | None:
     """Return the parsed project; None if it has an error, which each call reports.
 
-    The parse starts no thread. It also makes the schemas of dbt's configuration, which each call would make again.
+    The parse starts no thread, which a forked process would lack: dbt's static parser has a pool of them, in which a
+    call that parses the project again would wait for ever. It also makes the schemas of dbt's configuration, which each
+    call would make again.
     """
     from dbt import deprecations
     from dbt.adapters.factory import reset_adapters
@@ -118,7 +120,7 @@ def _parse() -> bytes | None:
         arguments = ["parse", "--quiet", "--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
         build = Settings.from_env({VARIABLES["root"].name: folder}).warehouse_build
         os.environ |= {"RESEARCH_WAREHOUSE_BUILD": str(build), "RESEARCH_WAREHOUSE_SCRATCH": ":memory:"}
-        dbtRunner().invoke([*arguments, "--target-path", folder, "--log-path", folder])
+        dbtRunner().invoke([*arguments, "--no-static-parser", "--target-path", folder, "--log-path", folder])
         parsed = Path(folder) / "partial_parse.msgpack"
         stored = parsed.read_bytes() if parsed.exists() else None
     os.environ.clear()
