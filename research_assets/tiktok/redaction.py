@@ -6,6 +6,7 @@ The transport applies it to each response before anything is decoded, stored or 
 
 import re
 from base64 import b64encode, urlsafe_b64encode
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -33,6 +34,8 @@ _ESCAPE = re.compile(  # of an ASCII character
     rb"|&#0*(1?[0-9]{2});?"
     rb"|\0"
 )
+
+_ESCAPES_BEGIN = (b"\\", b"%", b"&", b"\0")
 
 _TOKEN = re.compile(r"(?=.*[0-9])\S{16,}")
 
@@ -86,7 +89,7 @@ class Redactor:
                 break
             if not found:
                 return data
-            data = _pattern(found).sub(REPLACEMENT, data)
+            data = _pattern(found, may_be_escaped=any(first in data for first in _ESCAPES_BEGIN)).sub(REPLACEMENT, data)
         return REPLACEMENT
 
     def redact_text(self, text: str) -> str:
@@ -103,10 +106,14 @@ class _Forms:
 
     def __init__(self, credentials: Iterable[str]) -> None:
         self._forms = {form for text in credentials if _is_recognizable(text) for form in _forms(text)}
-        kept = set(b"".join(self._forms))
-        for byte in sorted(kept, key=_rarity, reverse=True):
-            if all(sum(other in kept and other != byte for other in form) >= _MIN_RARE for form in self._forms):
-                kept.remove(byte)
+        dropped = set[int]()
+        contained = [(Counter(form), len(form)) for form in self._forms]
+        for byte in sorted(set(b"".join(self._forms)), key=_rarity, reverse=True):
+            rest = [(numbers, n_kept - numbers[byte]) for numbers, n_kept in contained]
+            if all(n_kept >= _MIN_RARE for _, n_kept in rest):
+                contained = rest
+                dropped.add(byte)
+        kept = set(b"".join(self._forms)) - dropped
         self._dropped = bytes(byte for byte in range(256) if _LOWER[byte] not in kept)
         self._rare = {form: form.translate(None, self._dropped) for form in self._forms}
         together = b"".join(self._forms)
@@ -172,8 +179,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _pattern(forms: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    return re.compile(b"|".join(map(_with_escapes, forms)), re.IGNORECASE)
+def _pattern(forms: tuple[bytes, ...], *, may_be_escaped: bool) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(map(_with_escapes if may_be_escaped else re.escape, forms)), re.IGNORECASE)
 
 
 def _with_escapes(form: bytes) -> bytes:
