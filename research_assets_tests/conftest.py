@@ -11,7 +11,7 @@ import sqlite3
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from httpx._transports import default
 from hypothesis import settings as hypothesis_settings
 
+from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
 from research_assets_tests.postgres import postgres
@@ -306,6 +307,14 @@ def block_network() -> None:
 _sqlite_connect = sqlite3.connect
 
 
+_transaction = SqliteLedger.transaction
+
+
+def _transaction_without_flushing(ledger: SqliteLedger, *, durable: bool = True) -> AbstractContextManager[Any]:
+    del durable
+    return _transaction(ledger, durable=False)
+
+
 def _connect_without_flushing(*arguments: Any, **options: Any) -> sqlite3.Connection:
     connection: sqlite3.Connection = _sqlite_connect(*arguments, **options)
     with suppress(sqlite3.Error):
@@ -320,9 +329,11 @@ def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
     if not _matches(request.path.relative_to(TESTS).as_posix(), DURABLE):
         patch.setattr(os, "fsync", lambda _: None)
         patch.setattr(os, "fdatasync", lambda _: None)
-        # SQLite flushes by itself. Dagster opens a connection and commits for each event.
+        # SQLite flushes by itself. Dagster opens a connection and commits for each event; the ledger sets the mode of
+        # each transaction.
         for module in (sqlite3, sqlite3.dbapi2):
             patch.setattr(module, "connect", _connect_without_flushing)
+        patch.setattr(SqliteLedger, "transaction", _transaction_without_flushing)
     yield
     patch.undo()
 
