@@ -177,16 +177,18 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis_settings.load_profile("long")
 
 
+@cache
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(path == pattern or (pattern.endswith("/") and path.startswith(pattern)) for pattern in patterns)
 
 
+@cache
 def _group(path: str) -> str:
     return next((group for start, group in GROUPS.items() if path.startswith(start)), path)
 
 
-def _path(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).as_posix()
+def _path(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix(f"{TESTS.name}/")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -202,7 +204,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
     class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return _group(nodeid.split("::")[0].removeprefix(f"{TESTS.name}/"))
+            return _group(_path(nodeid))
 
     return GroupScheduling(config, log)
 
@@ -213,16 +215,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        is_integration = _matches(_path(item), INTEGRATION) or item.get_closest_marker("integration") is not None
+        is_integration = _matches(_path(item.nodeid), INTEGRATION) or item.get_closest_marker("integration") is not None
         is_long = any(item.get_closest_marker(name) is not None for name in ("long", "torture"))
         unwanted = (is_integration and lane == "unit") or (is_long and not long)
         (left_out if unwanted else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted(kept, key=_rank)
+    items[:] = sorted(kept, key=lambda item: _rank(_path(item.nodeid)))
 
 
-def _rank(item: pytest.Item) -> int:
-    group = _group(_path(item))
+@cache
+def _rank(path: str) -> int:
+    group = _group(path)
     return next((rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST))
 
 
