@@ -22,6 +22,7 @@ import pytest
 from httpx._transports import default
 from hypothesis import settings as hypothesis_settings
 
+from research_assets.instance.migrations import read_migrations_once
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
 from research_assets_tests.postgres import postgres
@@ -342,6 +343,12 @@ def certificates_read_once() -> None:
         return create(verify=verify, cert=cert, trust_env=trust_env)
 
     pytest.MonkeyPatch().setattr(default, "create_ssl_context", create_or_share)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrations_read_once() -> None:
+    """Read Dagster's migration scripts once, as the code location does: many tests open an instance."""
+    read_migrations_once()
 
 
 @pytest.fixture(autouse=True, scope="session")
