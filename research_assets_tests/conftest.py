@@ -98,6 +98,8 @@ GROUPS = {
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
+    # All of them use one browser.
+    "browser/": "browser",
     # All of them use one PostgreSQL server.
     "quota/": "quota",
     # All of them read one moving world.
@@ -118,7 +120,7 @@ GROUPS = {
 
 LONGEST_FIRST = (
     "end_to_end/",
-    "browser/test_ui.py",
+    "browser",
     "demo",
     "warehouse",
     "meanings",

@@ -37,17 +37,17 @@ def test_one_mart_is_built_with_the_others_and_their_checks(page: Page) -> None:
     page.read("have not been materialized yet")
     page.click("Confirm")
     # A build tests all marts, so no other mart is without a verdict.
-    page.open("/assets/marts/comments?view=checks")
+    page.go("/assets/marts/comments?view=checks")
     page.read("Passed")
     page.screenshot("other-mart-checks")
     assert "Not evaluated" not in page.text, page.text
-    page.open("/assets/marts/comments")
+    page.go("/assets/marts/comments")
     page.read("Latest materialization", "ago")
     page.screenshot("other-mart")
 
 
 def test_lineage_of_groups_is_a_path_from_the_study_to_its_results(page: Page) -> None:
-    page.open("/asset-groups")
+    page.go("/asset-groups")
     page.wait_for_text("studies", "warehouse", "results", "Global asset lineage")
     page.screenshot("groups")
 
@@ -66,33 +66,33 @@ def test_printed_address_shows_the_graph_of_the_study(page: Page, ui: Ui) -> Non
 
 
 def test_resources_show_their_configuration_and_users_without_secrets(page: Page) -> None:
-    page.open("/locations/research_assets/resources/research_api")
+    page.go("/locations/research_assets/resources/research_api")
     page.read(
         "ResearchApi", "TIKTOK_CLIENT_SECRET", "Env var", "Address of the API", "Maximum number of requests per second"
     )
     page.screenshot("resource")
     assert SandboxConfig().client_secret not in page.text
-    page.open("/locations/research_assets/resources/warehouse/uses")
+    page.go("/locations/research_assets/resources/warehouse/uses")
     page.read("report", "export")
     page.screenshot("uses")
 
 
 def test_materialize_all_returns_a_past_week_and_collects_the_running_one(page: Page, ui: Ui) -> None:
-    page.open(f"/assets/{ui.study}/users?view=partitions")
+    page.go(f"/assets/{ui.study}/users?view=partitions")
     page.wait_for_text("Missing (2)", "Failed (0)")
     page.click("Materialize")
     page.click("All", within="//*[@role='dialog']")
     page.screenshot("all-dialog")
     page.click("Launch backfill", within="//*[@role='dialog']")
-    page.open("/runs?view=backfills")
+    page.go("/runs?view=backfills")
     page.wait_for_text("2 partitions", "Success")
-    page.open(f"/assets/{ui.study}/users?view=partitions")
+    page.go(f"/assets/{ui.study}/users?view=partitions")
     page.wait_for_text("Materialized (2)", "Missing (0)", "Failed (0)")
     page.screenshot("all")
 
 
 def test_report_opens_from_its_asset(page: Page, ui: Ui) -> None:
-    page.open(f"/assets/{ui.study}/report")
+    page.go(f"/assets/{ui.study}/report")
     page.follow("Open it")
     # A browser opens no local file from this page, so the reports have their own server. This one is not written yet.
     page.wait_for_text(
@@ -103,7 +103,7 @@ def test_report_opens_from_its_asset(page: Page, ui: Ui) -> None:
 
 
 def test_user_materializes_a_day_in_the_ui(page: Page, ui: Ui) -> None:
-    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.go(f"/assets/{ui.study}/videos?view=partitions")
     page.wait_for_text(f"Missing ({len(ui.days)})", *ui.days)
     page.click("Materialize")
     page.click("Latest", within="//*[@role='dialog']")
@@ -113,7 +113,7 @@ def test_user_materializes_a_day_in_the_ui(page: Page, ui: Ui) -> None:
     page.screenshot("materialized")
     assert list((ui.data / "raw" / "videos" / f"study={ui.study}" / f"day={ui.days[-1]}").glob("*.parquet"))
 
-    page.open("/runs")
+    page.go("/runs")
     page.wait_for_text("Success", f"partition: {ui.days[-1]}")
     page.screenshot("runs")
 
@@ -128,7 +128,7 @@ def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition
         ui.data / "raw", "coverage", study=ui.study, day=date.fromisoformat(day), name="board", rows=[row]
     )
 
-    page.open(f"/assets/{ui.study}/coverage_board")
+    page.go(f"/assets/{ui.study}/coverage_board")
     page.follow("Open it")
     # Nothing was materialized for it: the server renders the current data.
     page.wait_for_text(ui.study, "Days of publication", "Weeks of observation")
@@ -166,14 +166,14 @@ TOOLTIP = "return getComputedStyle(arguments[0], '::after').content"
 def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
     days = ui.days[2:6]
     dialog = "//*[@role='dialog']"
-    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.go(f"/assets/{ui.study}/videos?view=partitions")
     page.click("Materialize")
     page.type_text(f"[{days[0]}...{days[-1]}]", within=dialog)
     page.wait_for_text(f"{len(days)} partitions", "Backfills all partitions in a single run.")
     page.screenshot("backfill-dialog")
     page.click("Launch backfill", within=dialog)
 
-    page.open("/runs?view=backfills")
+    page.go("/runs?view=backfills")
     page.wait_for_text(f"{len(days)} partitions", "Success")
     page.screenshot("backfills")
     page.follow("View")
@@ -187,7 +187,7 @@ def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
     assert run.is_success
     for day in days:
         assert list((ui.data / "raw" / "videos" / f"study={ui.study}" / f"day={day}").glob("*.parquet"))
-    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.go(f"/assets/{ui.study}/videos?view=partitions")
     page.wait_for_text(
         f"Materialized ({len(materialized)})", f"Missing ({len(ui.days) - len(materialized)})", "Failed (0)"
     )
