@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -226,6 +226,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _rank(item: pytest.Item) -> int:
     group = _group(_path(item))
     return next((rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Store a screenshot of the page in the browser when a test fails, and name it in the report."""
+    report = yield
+    screenshot = getattr(getattr(item, "funcargs", {}).get("page"), "screenshot", None)
+    if report.failed and screenshot is not None:
+        # A browser that has crashed or shows a dialog takes none.
+        with suppress(Exception):
+            report.sections.append(("Screenshot", str(screenshot(f"failed-{item.name.partition('[')[0]}"))))
+    return report
 
 
 class FakeClock:

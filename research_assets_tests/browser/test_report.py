@@ -63,7 +63,6 @@ def page(reports: Page) -> Page:
 def test_codebook_opens_from_the_report_and_loads_no_resource(page: Page) -> None:
     page.follow("codebook of the marts")
     page.wait_for_text("The marts", BANNER)
-    page.screenshot("codebook")
     assert page.browser.execute_script("return document.querySelectorAll('td svg').length") == 3
     assert page.browser.execute_script(OVERFLOW_SCRIPT) == 0
     assert page.browser.execute_script(FETCHED_SCRIPT) == []
@@ -71,7 +70,6 @@ def test_codebook_opens_from_the_report_and_loads_no_resource(page: Page) -> Non
 
 def test_report_is_rendered_completely_and_loads_no_resource(page: Page) -> None:
     page.wait_for_text("garden", BANNER)
-    page.screenshot("report")
     charts = page.browser.execute_script(CHARTS_SCRIPT)
     assert len(charts) == 10
     assert all(all(large_enough) for _, *large_enough in charts), charts
