@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -22,6 +22,7 @@ import pytest
 from httpx._transports import default
 from hypothesis import settings as hypothesis_settings
 
+from research_assets.instance.migrations import read_migrations_once
 from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
@@ -98,6 +99,8 @@ GROUPS = {
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
     "warehouse/test_spark.py": "demo",
+    # All of them use one browser.
+    "browser/": "browser",
     # All of them use one PostgreSQL server.
     "quota/": "quota",
     # All of them read one moving world.
@@ -118,7 +121,7 @@ GROUPS = {
 
 LONGEST_FIRST = (
     "end_to_end/",
-    "browser/test_ui.py",
+    "browser",
     "demo",
     "warehouse",
     "meanings",
@@ -227,6 +230,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _rank(path: str) -> int:
     group = _group(path)
     return next((rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Store a screenshot of the page in the browser when a test fails, and name it in the report."""
+    report = yield
+    screenshot = getattr(getattr(item, "funcargs", {}).get("page"), "screenshot", None)
+    if report.failed and screenshot is not None:
+        # A browser that has crashed or shows a dialog takes none.
+        with suppress(Exception):
+            report.sections.append(("Screenshot", str(screenshot(f"failed-{item.name.partition('[')[0]}"))))
+    return report
 
 
 class FakeClock:
@@ -356,6 +371,12 @@ def certificates_read_once() -> None:
         return create(verify=verify, cert=cert, trust_env=trust_env)
 
     pytest.MonkeyPatch().setattr(default, "create_ssl_context", create_or_share)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrations_read_once() -> None:
+    """Read Dagster's migration scripts once, as the code location does: many tests open an instance."""
+    read_migrations_once()
 
 
 @pytest.fixture(autouse=True, scope="session")

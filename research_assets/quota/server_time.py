@@ -23,8 +23,10 @@ def server_clock(settings: Settings, clock: Clock) -> ServerClock:
     if settings.origin == "sandbox":
         import httpx
 
+        # Without TLS there is no certificate to verify. Reading the known ones takes 20 ms, at each tick of a sensor.
+        verify = not settings.api_url.startswith("http://")
         try:
-            with httpx.Client(timeout=10, trust_env=False) as http:
+            with httpx.Client(timeout=10, trust_env=False, verify=verify) as http:
                 for _ in range(1 + CONFIRMATIONS):
                     sent = server.monotonic()
                     date_header = http.head(settings.api_url).headers.get("date")

@@ -28,9 +28,9 @@ class Ui:
     data: Path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Yield one browser for the tests of a module. An open page of Dagster asks its server every second."""
+    """Yield one browser for all tests of this folder, which run on one worker."""
     with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from selenium.common.exceptions import NoAlertPresentException
@@ -10,8 +9,9 @@ from selenium.webdriver import Chrome
 
 from research_assets.report.serve import serve_reports
 from research_assets.report.write import write_report
-from research_assets.settings import Settings
+from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.browser.page import Page
+from research_assets_tests.conftest import UNREACHABLE_URL
 from research_assets_tests.hostile import ALERT, hostile_rows
 from research_assets_tests.report.report_warehouse import STUDY, publish
 
@@ -26,12 +26,16 @@ OPEN_SCRIPT = "document.querySelectorAll('details').forEach(one => one.open = tr
 OVERFLOW_SCRIPT = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-@pytest.fixture
-def page(browser: Chrome, settings: Settings, tmp_path: Path) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def page(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("hostile")
+    settings = Settings.from_env(
+        {VARIABLES["root"].name: str(folder / "data"), VARIABLES["api_url"].name: UNREACHABLE_URL}
+    )
     publish(settings, hostile_rows())
     written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC), handles=True)
     with serve_reports(written.path.parent) as address:
-        yield Page(browser, address, tmp_path)
+        yield Page(browser, address, folder)
 
 
 @pytest.mark.parametrize(("path", "heading"), [("/garden.html", "garden"), ("/marts-codebook.html", "The marts")])
@@ -40,7 +44,6 @@ def test_page_shows_hostile_texts_and_runs_nothing(page: Page, path: str, headin
     page.open(path)
     page.wait_for_text(heading)
     page.browser.execute_script(OPEN_SCRIPT)
-    page.screenshot(path.strip("/"))
     assert ALERT in page.text
     assert "evil.example" in page.text
     with pytest.raises(NoAlertPresentException):

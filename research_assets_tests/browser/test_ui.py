@@ -37,19 +37,16 @@ def test_one_mart_is_built_with_the_others_and_their_checks(page: Page) -> None:
     page.read("have not been materialized yet")
     page.click("Confirm")
     # A build tests all marts, so no other mart is without a verdict.
-    page.open("/assets/marts/comments?view=checks")
+    page.go("/assets/marts/comments?view=checks")
     page.read("Passed")
-    page.screenshot("other-mart-checks")
     assert "Not evaluated" not in page.text, page.text
-    page.open("/assets/marts/comments")
+    page.go("/assets/marts/comments")
     page.read("Latest materialization", "ago")
-    page.screenshot("other-mart")
 
 
 def test_lineage_of_groups_is_a_path_from_the_study_to_its_results(page: Page) -> None:
-    page.open("/asset-groups")
+    page.go("/asset-groups")
     page.wait_for_text("studies", "warehouse", "results", "Global asset lineage")
-    page.screenshot("groups")
 
 
 def test_printed_address_shows_the_graph_of_the_study(page: Page, ui: Ui) -> None:
@@ -60,62 +57,53 @@ def test_printed_address_shows_the_graph_of_the_study(page: Page, ui: Ui) -> Non
         page.wait_for_text(*STUDY)
         # The badges of the nodes.
         page.read("simulated")
-        page.screenshot("study")
     finally:
         page.browser.set_window_size(1600, 1000)
 
 
 def test_resources_show_their_configuration_and_users_without_secrets(page: Page) -> None:
-    page.open("/locations/research_assets/resources/research_api")
+    page.go("/locations/research_assets/resources/research_api")
     page.read(
         "ResearchApi", "TIKTOK_CLIENT_SECRET", "Env var", "Address of the API", "Maximum number of requests per second"
     )
-    page.screenshot("resource")
     assert SandboxConfig().client_secret not in page.text
-    page.open("/locations/research_assets/resources/warehouse/uses")
+    page.go("/locations/research_assets/resources/warehouse/uses")
     page.read("report", "export")
-    page.screenshot("uses")
 
 
 def test_materialize_all_returns_a_past_week_and_collects_the_running_one(page: Page, ui: Ui) -> None:
-    page.open(f"/assets/{ui.study}/users?view=partitions")
+    page.go(f"/assets/{ui.study}/users?view=partitions")
     page.wait_for_text("Missing (2)", "Failed (0)")
     page.click("Materialize")
     page.click("All", within="//*[@role='dialog']")
-    page.screenshot("all-dialog")
     page.click("Launch backfill", within="//*[@role='dialog']")
-    page.open("/runs?view=backfills")
+    page.go("/runs?view=backfills")
     page.wait_for_text("2 partitions", "Success")
-    page.open(f"/assets/{ui.study}/users?view=partitions")
+    page.go(f"/assets/{ui.study}/users?view=partitions")
     page.wait_for_text("Materialized (2)", "Missing (0)", "Failed (0)")
-    page.screenshot("all")
 
 
 def test_report_opens_from_its_asset(page: Page, ui: Ui) -> None:
-    page.open(f"/assets/{ui.study}/report")
+    page.go(f"/assets/{ui.study}/report")
     page.follow("Open it")
     # A browser opens no local file from this page, so the reports have their own server. This one is not written yet.
     page.wait_for_text(
         "This report does not exist. To write it, materialize the asset report of the study in Dagster's UI, or run "
         "research-assets report."
     )
-    page.screenshot("no-report")
 
 
 def test_user_materializes_a_day_in_the_ui(page: Page, ui: Ui) -> None:
-    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.go(f"/assets/{ui.study}/videos?view=partitions")
     page.wait_for_text(f"Missing ({len(ui.days)})", *ui.days)
     page.click("Materialize")
     page.click("Latest", within="//*[@role='dialog']")
-    page.screenshot("dialog")
     page.click("Launch 1 run", within="//*[@role='dialog']")
     page.wait_for_text("Materialized (1)", f"Missing ({len(ui.days) - 1})")
-    page.screenshot("materialized")
     assert list((ui.data / "raw" / "videos" / f"study={ui.study}" / f"day={ui.days[-1]}").glob("*.parquet"))
 
-    page.open("/runs")
+    page.go("/runs")
     page.wait_for_text("Success", f"partition: {ui.days[-1]}")
-    page.screenshot("runs")
 
 
 def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition(page: Page, ui: Ui) -> None:
@@ -128,7 +116,7 @@ def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition
         ui.data / "raw", "coverage", study=ui.study, day=date.fromisoformat(day), name="board", rows=[row]
     )
 
-    page.open(f"/assets/{ui.study}/coverage_board")
+    page.go(f"/assets/{ui.study}/coverage_board")
     page.follow("Open it")
     # Nothing was materialized for it: the server renders the current data.
     page.wait_for_text(ui.study, "Days of publication", "Weeks of observation")
@@ -137,7 +125,6 @@ def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition
     assert cell.text == "!"
     assert page.browser.execute_script(TOOLTIP, cell) == "none"
     ActionChains(page.browser).move_to_element(cell).perform()
-    page.screenshot("coverage-board")
     details = "0 of 1 unit settled, 0 rows", "Reason: HTTP 500 internal_error.", "Next try: when quota is available"
     tooltip = page.browser.execute_script(TOOLTIP, cell)
     assert f"videos {day}: quarantined" in tooltip
@@ -156,7 +143,6 @@ def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition
     # The details of the selected partition, which this data folder has not materialized.
     page.wait_for_text("Latest materialization", day)
     assert page.browser.current_url.startswith(f"{ui.url}/assets/{ui.study}/videos?view=partitions&partition={day}")
-    page.screenshot("partition-of-the-board")
 
 
 TOOLTIP = "return getComputedStyle(arguments[0], '::after').content"
@@ -166,19 +152,16 @@ TOOLTIP = "return getComputedStyle(arguments[0], '::after').content"
 def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
     days = ui.days[2:6]
     dialog = "//*[@role='dialog']"
-    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.go(f"/assets/{ui.study}/videos?view=partitions")
     page.click("Materialize")
     page.type_text(f"[{days[0]}...{days[-1]}]", within=dialog)
     page.wait_for_text(f"{len(days)} partitions", "Backfills all partitions in a single run.")
-    page.screenshot("backfill-dialog")
     page.click("Launch backfill", within=dialog)
 
-    page.open("/runs?view=backfills")
+    page.go("/runs?view=backfills")
     page.wait_for_text(f"{len(days)} partitions", "Success")
-    page.screenshot("backfills")
     page.follow("View")
     page.wait_for_text("Succeeded", f"{days[0]}...{days[-1]}", "100% completed")
-    page.screenshot("backfill")
 
     with dg.DagsterInstance.from_config(str(ui.data / "dagster")) as instance:
         materialized = instance.get_materialized_partitions(dg.AssetKey([ui.study, "videos"]))
@@ -187,11 +170,10 @@ def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
     assert run.is_success
     for day in days:
         assert list((ui.data / "raw" / "videos" / f"study={ui.study}" / f"day={day}").glob("*.parquet"))
-    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.go(f"/assets/{ui.study}/videos?view=partitions")
     page.wait_for_text(
         f"Materialized ({len(materialized)})", f"Missing ({len(ui.days) - len(materialized)})", "Failed (0)"
     )
-    page.screenshot("partitions")
 
 
 def test_hostile_texts_are_inert_in_the_ui(page: Page, ui: Ui) -> None:
@@ -224,15 +206,12 @@ def test_hostile_texts_are_inert_in_the_ui(page: Page, ui: Ui) -> None:
 
     page.open(f"/assets/{ui.study}/users?view=checks&checkDetail={rule.name}")
     page.read("Failing rows", ALERT)
-    page.screenshot("hostile-check")
     _assert_inert(page)
     page.click("[Show Markdown]", element="a")
     page.read("evil.example", ALERT)
-    page.screenshot("hostile-sample")
     _assert_inert(page)
     page.open(f"/assets/{ui.study}/users?view=events")
     page.read("quarantined", ALERT, "evil.example")
-    page.screenshot("hostile-events")
     _assert_inert(page)
 
 

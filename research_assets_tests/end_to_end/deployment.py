@@ -88,7 +88,7 @@ class Deployment:
         while not (result := condition()):
             waited = time.monotonic() - started
             assert waited < WAIT_TIMEOUT, f"Not reached in {waited:.0f} s: {description}.\n{self.event_log()}"
-            pause.wait(0.5)
+            pause.wait(1)
         return result
 
     def active(self) -> Sequence[dg.DagsterRun]:

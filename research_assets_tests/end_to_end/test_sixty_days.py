@@ -186,23 +186,20 @@ def test_graph_shows_the_assets_of_a_study(page: Page) -> None:
         page.open(start_page(["garden"]))
         page.wait_for_text("videos", "comments")
         page.wait_for_no_text("Loading...")
-        page.screenshot("graph")
     finally:
         page.browser.set_window_size(1600, 1000)
 
 
 def test_lineage_of_two_studies_is_one_path(page: Page) -> None:
-    page.open(start_page(["garden", "kitchen"]))
+    page.go(start_page(["garden", "kitchen"]))
     # The groups of all studies are one node each, and no study is up- and downstream of another.
     page.wait_for_text("studies", "warehouse", "results")
-    page.screenshot("two-studies")
 
 
 @pytest.mark.parametrize("asset", ["garden/videos", "garden/comments", "kitchen/videos"])
 def test_partition_bar_lacks_only_the_dead_day(page: Page, asset: str) -> None:
-    page.open(f"/assets/{asset}?view=partitions")
+    page.go(f"/assets/{asset}?view=partitions")
     page.wait_for_text("Materialized (59)", "Missing (1)", "Failed (0)", "Materializing (0)")
-    page.screenshot(f"partitions-{asset.replace('/', '-')}")
 
 
 def test_dead_day_shows_its_reason_and_next_try(page: Page, scenario: ScenarioResult) -> None:
@@ -210,18 +207,15 @@ def test_dead_day_shows_its_reason_and_next_try(page: Page, scenario: ScenarioRe
         f"SELECT reason, next_try_at FROM marts.coverage WHERE study = 'garden' AND partition_day = '{DEAD_DAY}' "
         "AND entity = 'videos'"
     )
-    page.open(f"/assets/garden/videos?view=events&partition={DEAD_DAY}")
+    page.go(f"/assets/garden/videos?view=events&partition={DEAD_DAY}")
     page.read("quarantined", reason, f"{next_try:%Y-%m-%d %H:%M} UTC")
-    page.screenshot("dead-day")
 
 
 def test_checks_report_only_the_dead_day(page: Page, scenario: ScenarioResult) -> None:
-    page.open("/assets/garden/videos?view=checks&checkDetail=all_units_settled")
+    page.go("/assets/garden/videos?view=checks&checkDetail=all_units_settled")
     page.read("Failing rows: 1 of 60", DEAD_DAY.isoformat(), "quarantined")
-    page.screenshot("checks")
-    page.open("/assets/marts/coverage?view=checks&checkDetail=garden_has_no_failures")
+    page.go("/assets/marts/coverage?view=checks&checkDetail=garden_has_no_failures")
     page.read(f"Problems: 1 quarantined. Oldest: videos {DEAD_DAY}")
-    page.screenshot("broken")
     assert scenario.failing() == {
         f"{study}{check}"
         for study in ("garden", "kitchen")
@@ -230,16 +224,13 @@ def test_checks_report_only_the_dead_day(page: Page, scenario: ScenarioResult) -
 
 
 def test_automation_page_shows_the_sensor_message(page: Page, scenario: ScenarioResult) -> None:
-    page.open("/automation")
+    page.go("/automation")
     page.wait_for_text("quota_window", "build_marts_on_new_data", "alert_on_run_failure")
-    page.screenshot("automation")
-    page.open("/locations/research_assets/sensors/quota_window")
+    page.go("/locations/research_assets/sensors/quota_window")
     # The newest message, not that of the end of the scenario: a time within 24 hours is shown without its date.
     page.read(next(tick.message for tick in scenario.deployment.ticks("quota_window", limit=5) if tick.message))
-    page.screenshot("quota-window")
-    page.open("/runs")
+    page.go("/runs")
     page.wait_for_text("build_marts_on_new_data", "quota_window", "Success")
-    page.screenshot("runs")
 
 
 def test_no_tick_fails(scenario: ScenarioResult) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from itertools import chain, groupby
 from typing import Any
 
 import duckdb
@@ -58,17 +59,24 @@ def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]],
     settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with duckdb.connect(str(settings.warehouse)) as connection:
         connection.execute("set TimeZone = 'UTC'")
+        # One transaction: otherwise DuckDB flushes its log after each statement.
+        connection.begin()
         connection.execute("create schema marts")
         for mart, columns in contracts().items():
             if mart == leave_out:
                 continue
             definitions = ", ".join(f"{sql_identifier(name)} {kind}" for name, kind in columns.items())
             connection.execute(f"create table marts.{sql_identifier(mart)} ({definitions})")
-            for row in rows.get(mart, ()):
-                names, values = ", ".join(map(sql_identifier, row)), ", ".join("?" for _ in row)
+            for names, group in groupby(rows.get(mart, ()), key=tuple):
+                values = [[*row.values()] for row in group]
+                # One statement for all rows: its overhead is most of the time of a row.
+                places = ", ".join([f"({', '.join('?' * len(names))})"] * len(values))
                 connection.execute(
-                    f"insert into marts.{sql_identifier(mart)} ({names}) values ({values})", [*row.values()]
+                    f"insert into marts.{sql_identifier(mart)} ({', '.join(map(sql_identifier, names))}) "
+                    f"values {places}",
+                    [*chain.from_iterable(values)],
                 )
+        connection.commit()
 
 
 def unit(entity: str, kind: str, name: str, state: str = "complete", **more: Any) -> dict[str, Any]:
