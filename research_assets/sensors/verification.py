@@ -106,7 +106,8 @@ def verify_due_items(collector: CollectorResource) -> dg.SensorDefinition:
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if not settings.raw.exists():
+        # The folder itself exists as soon as the project has been opened.
+        if next(settings.raw.glob("*/study=*"), None) is None:
             return dg.SkipReason("No data collected yet.")
         reason = _blocker(context.instance, collector.clock.now(), location_of(context))
         if reason is None:

@@ -15,7 +15,7 @@ from research_assets.compliance.verification.tasks import Task, TaskJournal
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors.run_history import VERIFICATION_JOB, active_runs
-from research_assets.settings import VARIABLES
+from research_assets.settings import VARIABLES, prepare_root
 from research_assets.storage.raw_reader import query_raw
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets_tests.assets.harness import NO_COMMENTS
@@ -30,6 +30,8 @@ def harness(tmp_path: Path) -> Iterator[SensorHarness]:
     config = SandboxConfig(fixed_volume=4, start_time=NOW)
     with run_in_thread(config) as sandbox:
         built = SensorHarness(sandbox, tmp_path / "data", (NO_COMMENTS,))
+        # As `make ui` does.
+        prepare_root(built.settings)
         assert built.tick("verify_due_items") == []
         assert built.skipped == "No data collected yet."
         assert all(result.success for result in built.advance())
