@@ -241,16 +241,18 @@ def _deduplicated(db: duckdb.DuckDBPyConnection, whole: Path, entity: Entity) ->
     """Return a table expression for the rows of a file without older rows of the same key."""
     table, key = _table(whole), ", ".join(map(sql_identifier, entity.key))
     complete = " AND ".join(f"{sql_identifier(name)} IS NOT NULL" for name in entity.key)
-    repeated = f"(SELECT {key} FROM {table} WHERE {complete} GROUP BY ALL HAVING count(*) > 1)"
+    repeated = f"SELECT {key} FROM {table} WHERE {complete} GROUP BY ALL HAVING count(*) > 1"
+    # Most captures repeat no key; planning the window below takes several times as long as this query.
+    if not db.execute(f"{repeated} LIMIT 1").fetchall():
+        return table
     # Among rows of the same time, the choice must not depend on the order in which threads wrote them.
     db.execute(
         f"CREATE TEMP TABLE older AS SELECT file_row_number FROM (SELECT file_row_number, row_number() OVER ("
         f"PARTITION BY {key} ORDER BY observed_at DESC, to_json(r)::VARCHAR) AS place FROM ("
         f"SELECT file_row_number, t AS r, {key}, observed_at FROM (SELECT * EXCLUDE file_row_number, file_row_number "
-        f"FROM {table}) t SEMI JOIN {repeated} USING ({key}))) WHERE place > 1"
+        f"FROM {table}) t SEMI JOIN ({repeated}) USING ({key}))) WHERE place > 1"
     )
-    (older,) = db.execute("SELECT count(*) FROM older").fetchall()[0]
-    return f"(SELECT * FROM {table} ANTI JOIN older USING (file_row_number))" if older else table
+    return f"(SELECT * FROM {table} ANTI JOIN older USING (file_row_number))"
 
 
 def _table(whole: Path) -> str:
