@@ -5,6 +5,7 @@ Two studies share their videos, so that an item is in the captures of both.
 
 import hashlib
 import io
+import re
 import shutil
 import sqlite3
 import zipfile
@@ -190,7 +191,10 @@ def _forms(db: duckdb.DuckDBPyConnection, path: Path) -> Iterator[bytes]:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             yield from (archive.read(name) for name in archive.namelist())
     elif raw.startswith(b"PAR1"):
-        yield _rows(db, f"read_parquet({sql_literal(path)}, hive_partitioning = false)")
+        digest = hashlib.sha256(raw).digest()
+        if digest not in _parquet_rows:
+            _parquet_rows[digest] = _rows(db, f"read_parquet({sql_literal(path)}, hive_partitioning = false)")
+        yield _parquet_rows[digest]
     elif raw[8:12] == b"DUCK":
         db.execute(f"ATTACH {sql_literal(path)} AS file (READ_ONLY)")
         tables = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'file'"
@@ -202,17 +206,27 @@ def _forms(db: duckdb.DuckDBPyConnection, path: Path) -> Iterator[bytes]:
             yield "\n".join(lite.iterdump()).encode()
 
 
+_WORD = re.compile(r"\w+", re.ASCII)
+
+_parquet_rows: dict[bytes, bytes] = {}
+"""Rows of the Parquet files that were read, by the digest of the file: most are the same in each copy of a folder."""
+
+
 def _rows(db: duckdb.DuckDBPyConnection, source: str) -> bytes:
     return "\n".join(map(repr, db.execute(f"SELECT * FROM {source}").fetchall())).encode()
 
 
 def find(root: Path, texts: tuple[str, ...]) -> list[str]:
     """Return the files that contain one of some texts, without the log of withdrawals."""
+    # A text of word characters lies within one word. The different words of a file are a small part of its bytes.
+    words = re.compile(rb"\w{%d,}" % min(map(len, texts), default=1))
     found = set()
     for path, content in contents(root):
-        for text in texts:
-            if text.encode() in content and path.name != "withdrawals.jsonl":
-                found.add(f"{path.relative_to(root)}: {text}")
+        if path.name != "withdrawals.jsonl":
+            of_words = b"\n".join(set(words.findall(content)))
+            for text in texts:
+                if text.encode() in (of_words if _WORD.fullmatch(text) else content):
+                    found.add(f"{path.relative_to(root)}: {text}")
     return sorted(found)
 
 
