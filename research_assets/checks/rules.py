@@ -408,13 +408,10 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
     counts = ", ".join(
         f'count("{name}") as "{name}", count("{name}") filter (is_new) as "new {name}"' for name in fields
     )
-    missing_fields = " union all ".join(
-        f"""
-        select '{name}' as field, case when "{name}" = 0 then 'never arrived' else 'no longer arrives' end as issue,
-        "{name}" as rows_with_field, rows, newest_day, new_rows from counted
-        where ("{name}" = 0 and rows >= {MIN_ROWS_IF_SPARSE if name in SPARSE_FIELDS else MIN_ROWS})
-        or ("new {name}" = 0 and new_rows >= {MIN_ROWS} and "{name}" * 2 > rows - new_rows and rows > new_rows)
-        """
+    # One query over a list: a `union all` of a query for each field takes several times as long to plan.
+    counted_fields = ", ".join(
+        f"""struct_pack(field := '{name}', rows_with_field := "{name}", new_rows_with_field := "new {name}",
+        min_rows := {MIN_ROWS_IF_SPARSE if name in SPARSE_FIELDS else MIN_ROWS})"""
         for name in fields
     )
     return CheckRule(
@@ -426,8 +423,14 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
         counted as (
             select count(*) as rows, count(*) filter (is_new) as new_rows, any_value(newest_day) as newest_day, {counts}
             from marked
-        )
-        {missing_fields}
+        ),
+        of_fields as (select unnest([{counted_fields}], recursive := true), rows, new_rows, newest_day from counted)
+        select field, case when rows_with_field = 0 then 'never arrived' else 'no longer arrives' end as issue,
+            rows_with_field, rows, newest_day, new_rows
+        from of_fields
+        where (rows_with_field = 0 and rows >= min_rows)
+        or (new_rows_with_field = 0 and new_rows >= {MIN_ROWS} and rows_with_field * 2 > rows - new_rows
+            and rows > new_rows)
         """,
         "The API may have dropped or renamed the field, so new rows lack it. See the check no_unknown_fields and the "
         "API's changelog.",

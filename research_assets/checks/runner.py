@@ -15,7 +15,7 @@ import duckdb
 
 from research_assets.checks.rules import CheckRule
 from research_assets.fields import COVERAGE, ENTITIES, REJECTED, column_definitions, table_columns
-from research_assets.storage.raw_reader import intact_files
+from research_assets.storage.raw_reader import intact_files, with_retries
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.text import markdown_text, one_line
@@ -27,18 +27,27 @@ MAX_INLINE_CHARACTERS = 980
 _MAX_CELL_CHARACTERS = 60
 _MAX_ATTEMPTS = 3
 
-_UNIT_VIEWS = """
-create or replace temp view rejected as select * exclude (study, day) from all_rejected where entity = {entity};
-create or replace temp view canaries as select * exclude (study, day) from all_units
+_MAX_COPIED_BYTES = 1 << 20
+"""Total size of the files, in bytes, up to which the rules read a copy of the rows in memory.
+
+Each of about 15 rules reads the rows several times, and opening small files takes longer than the query."""
+
+_UNIT_VIEWS = {
+    "rejected": "select * exclude (study, day) from all_rejected where entity = {entity}",
+    "canaries": """
+select * exclude (study, day) from all_units
 where entity = {entity} and unit_kind = 'canary'
-qualify row_number() over (partition by unit order by last_at desc, capture desc) = 1;
-create or replace temp view units as select * exclude (study, day) from all_units
+qualify row_number() over (partition by unit order by last_at desc, capture desc) = 1
+""",
+    "units": """
+select * exclude (study, day) from all_units
 where entity = {entity} and unit_kind not in ('canary', 'rename')
 qualify row_number() over (
     partition by "partition", unit_kind, unit
     order by {order}
 ) = 1
-"""
+""",
+}
 
 
 def run_rules(
@@ -50,7 +59,7 @@ def run_rules(
             yield rule, dg.AssetCheckResult(passed=True, description="No data collected yet.")
         return
     with closing(connect_shared()) as connection:
-        _create_views(connection, raw, study, entity)
+        with_retries(lambda: _create_views(connection, raw, study, entity))
         for rule in rules:
             yield rule, _run_rule(connection, raw, study, entity, rule)
 
@@ -124,6 +133,8 @@ def _read_summary(connection: duckdb.DuckDBPyConnection, rule: CheckRule) -> dic
 
 def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:
     """Create the views that rules read over the present files. Columns without data are null."""
+    files = {table: _files(raw, table, study) for table in (entity, "coverage", "rejected")}
+    is_copied = sum(file.stat().st_size for paths in files.values() for file in paths) <= _MAX_COPIED_BYTES
     for view, table, columns in (
         ("rows_held", entity, table_columns(ENTITIES[entity])),
         ("all_units", "coverage", COVERAGE),
@@ -132,11 +143,20 @@ def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, 
         definitions = column_definitions(columns)
         connection.execute(f"create or replace temp table empty_{view} (study varchar, {definitions}, day date)")
         source = f"select * from empty_{view}"
-        if files := _files(raw, table, study):
-            file_list = ", ".join(map(sql_literal, files))
+        if files[table]:
+            file_list = ", ".join(map(sql_literal, files[table]))
             source += (
                 f" union all by name select * from read_parquet([{file_list}], hive_partitioning = true,"
                 f" union_by_name = {view == 'rows_held'}, hive_types = {{'study': varchar, 'day': date}})"
             )
-        connection.execute(f"create or replace temp view {view} as {source}")
-    connection.execute(_UNIT_VIEWS.format(entity=sql_literal(entity), order=CURRENT_ATTEMPT_ORDER))
+        _create_view(connection, view, source, is_copied=is_copied)
+    for view, query in _UNIT_VIEWS.items():
+        source = query.format(entity=sql_literal(entity), order=CURRENT_ATTEMPT_ORDER)
+        _create_view(connection, view, source, is_copied=is_copied)
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, view: str, query: str, *, is_copied: bool) -> None:
+    if is_copied:
+        connection.execute(f"create or replace temp table copied_{view} as {query}")
+        query = f"select * from copied_{view}"
+    connection.execute(f"create or replace temp view {view} as {query}")

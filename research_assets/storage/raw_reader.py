@@ -5,7 +5,7 @@ Not here: writing them (see raw_writer.py), the marts (see warehouse/reader.py).
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 
@@ -15,6 +15,8 @@ from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 
 _MAX_ATTEMPTS = 3
+
+_Result = TypeVar("_Result")
 
 
 class RawTables:
@@ -42,7 +44,7 @@ class RawTables:
                 return []
             return self._connection.execute(sql.format(table=_source(table, paths)), values).fetchall()
 
-        return _with_retries(execute)
+        return with_retries(execute)
 
     def join(self, folders: Mapping[str, str], sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query over several raw tables.
@@ -57,7 +59,7 @@ class RawTables:
             }
             return self._connection.execute(sql.format(**sources), values).fetchall()
 
-        return _with_retries(execute)
+        return with_retries(execute)
 
 
 def _source(table: str, paths: Sequence[Path]) -> str:
@@ -72,7 +74,7 @@ def _source(table: str, paths: Sequence[Path]) -> str:
     )
 
 
-def _with_retries(execute: Callable[[], list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+def with_retries(execute: Callable[[], _Result]) -> _Result:
     """Return the result of `execute`, which is repeated if another process published or removed a file meanwhile."""
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:

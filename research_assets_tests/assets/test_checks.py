@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.checks import study_checks
+from research_assets.checks import runner, study_checks
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import MAX_INLINE_CHARACTERS, markdown_sample
 from research_assets.fields import ENTITIES
@@ -60,6 +60,20 @@ def test_valid_rows_pass_every_rule(tmp_path: Path, entity: str) -> None:
     add_rows(tmp_path, entity, VALID_ROWS[entity])
     assert not failing_rules(tmp_path, entity)
     assert all(result.metadata["rows checked"].value is not None for _, result in results(tmp_path, entity).values())
+
+
+@pytest.mark.parametrize("entity", ["videos", "comments"])
+def test_checks_have_the_same_results_on_large_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entity: str
+) -> None:
+    add_rows(tmp_path, entity, VALID_ROWS[entity] * 2)
+    add_units(tmp_path, entity, [{"state": "partial"}, {"unit_kind": "canary", "kept": 0}])
+    add_rows(tmp_path, "rejected", [{"entity": entity, "position": 1}], day=DAY)
+    small = results(tmp_path, entity)
+    # Large data are not copied into memory.
+    monkeypatch.setattr(runner, "_MAX_COPIED_BYTES", -1)
+    assert repr(results(tmp_path, entity)) == repr(small)
+    assert {"no_duplicate_rows", "all_units_settled", "no_rejected_rows"} <= failing_rules(tmp_path, entity).keys()
 
 
 INVALID_ROWS: list[Case] = [
