@@ -117,6 +117,8 @@ def create_raw_views(settings: Settings, build_input: BuildInput, now: datetime)
     for old in (path, write_ahead_log(path)):
         old.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as db:
+        # One transaction: DuckDB writes each one to its log, and waits for the disk.
+        db.execute("BEGIN")
         db.execute("CREATE SCHEMA raw")
         for table in fields.raw_tables():
             # A view without other files takes its columns from the empty file.
@@ -130,7 +132,13 @@ def create_raw_views(settings: Settings, build_input: BuildInput, now: datetime)
         db.execute("INSERT INTO raw.build VALUES (?, ?)", [now, settings.verify_days])
         db.execute("CREATE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
         if build_input.changed_days:
-            db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", build_input.changed_days)
+            lists = [list(values) for values in zip(*build_input.changed_days, strict=True)]
+            # One list for each column: a statement for each row takes twenty times as long.
+            db.execute(
+                "INSERT INTO raw.changed_days SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::DATE[])",
+                lists,
+            )
+        db.execute("COMMIT")
     path.chmod(0o600)
 
 
