@@ -11,7 +11,7 @@ import sqlite3
 import ssl
 import subprocess
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from httpx._transports import default
 from hypothesis import settings as hypothesis_settings
 
 from research_assets.instance.migrations import read_migrations_once
-from research_assets.quota.sqlite_ledger import SqliteLedger
+from research_assets.quota import sqlite_ledger
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
 from research_assets_tests.postgres import postgres
@@ -91,7 +91,13 @@ INTEGRATION = (
 
 A single test of another module has the marker `integration` instead."""
 
-DURABLE = ("storage/test_captures_crash.py", "storage/test_raw_writer_crash.py", "collect/test_crash.py", "warehouse/")
+DURABLE = (
+    "collect/test_crash.py",
+    "quota/test_sqlite_ledger.py",
+    "storage/test_captures_crash.py",
+    "storage/test_raw_writer_crash.py",
+    "warehouse/",
+)
 """Modules and folders whose tests need `fsync`, because they kill processes or assert what is durable."""
 
 GROUPS = {
@@ -325,14 +331,6 @@ def block_network() -> None:
 _sqlite_connect = sqlite3.connect
 
 
-_transaction = SqliteLedger.transaction
-
-
-def _transaction_without_flushing(ledger: SqliteLedger, *, durable: bool = True) -> AbstractContextManager[Any]:
-    del durable
-    return _transaction(ledger, durable=False)
-
-
 def _connect_without_flushing(*arguments: Any, **options: Any) -> sqlite3.Connection:
     connection: sqlite3.Connection = _sqlite_connect(*arguments, **options)
     with suppress(sqlite3.Error):
@@ -351,7 +349,7 @@ def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
         # each transaction.
         for module in (sqlite3, sqlite3.dbapi2):
             patch.setattr(module, "connect", _connect_without_flushing)
-        patch.setattr(SqliteLedger, "transaction", _transaction_without_flushing)
+        patch.setattr(sqlite_ledger, "_SYNCHRONOUS", {True: "OFF", False: "OFF"})
     yield
     patch.undo()
 

@@ -61,6 +61,9 @@ _FRAME = 24 + _PAGE_SIZE
 _MAX_OPEN_CHECK = 16 << 20
 """Size in bytes up to which opening checks the structure of the whole file, which takes 0.1 s then."""
 
+_SYNCHRONOUS = {True: "FULL", False: "NORMAL"}
+"""SQLite's setting for transactions that are durable when they end, and for others."""
+
 _NEWEST_REQUESTS = 2000
 """Number of requests whose rows opening compares."""
 
@@ -91,7 +94,7 @@ class SqliteLedger:
         a crash of the process cannot.
         """
         with self.reading() as db:
-            db.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.exec_driver_sql(f"PRAGMA synchronous = {_SYNCHRONOUS[durable]}")
             db.exec_driver_sql("BEGIN IMMEDIATE")
             yield db
             db.commit()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from research_assets.quota.ledger_database import LedgerError
+from research_assets.quota.sqlite_ledger import SqliteLedger
 from research_assets.storage.file_locks import LOCK_FILE
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.quota.operations import MORNING, file_in, ledger_at, reserve, settle
@@ -41,6 +42,17 @@ def test_new_ledger_uses_write_ahead_logging(tmp_path: Path) -> None:
         assert db.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert Path(ledger.place).with_name("quota.sqlite-wal").exists()
+
+
+def test_durable_transaction_is_flushed_when_it_ends(tmp_path: Path) -> None:
+    ledger = ledger_at(file_in(tmp_path), FakeClock(MORNING))
+    reserve(ledger)
+    database = SqliteLedger(Path(ledger.place))
+    for durable, setting in ((True, 2), (False, 1), (True, 2)):
+        with database.transaction(durable=durable) as db:
+            # FULL (2) flushes SQLite's log at each commit, NORMAL (1) only before the log is copied into the file.
+            assert db.exec_driver_sql("PRAGMA synchronous").scalar_one() == setting
+    database.close()
 
 
 def _newer(path: Path) -> None:
