@@ -17,7 +17,7 @@ from research_assets.storage.captures import Manifest
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 DAY_COLUMN = "_day"
-"""Temporary column with the day of a row, for entities whose columns do not determine it."""
+"""Temporary column with the day of a row, in the rows of a capture of several days."""
 
 _REJECTION = {"position": "BIGINT", "field": "VARCHAR", "reason": "VARCHAR", "text": "VARCHAR"}
 """Columns of a rejection in the facts of a page (see tiktok/pages.py)."""
@@ -190,13 +190,6 @@ def day_of(entity: Entity) -> str | None:
     return f"coalesce(CAST(make_timestamp({_coalesce([*times])} * 1000000) AS DATE), CAST(observed_at AS DATE))"
 
 
-def pruning_column(entity: Entity) -> str:
-    """Return the column that mostly determines `day_of`; a filter on its range lets DuckDB skip other days."""
-    if entity.time_axis == "observation":
-        return "observed_at"
-    return "create_time" if entity.name == "videos" else DAY_COLUMN
-
-
 def json_transform_type(kind: Any) -> Any:
     """Return a DuckDB type in the form of `json_transform`."""
     if kind.id == "list":
@@ -250,12 +243,13 @@ def _rows(
         "capture": sql_literal(manifest.capture),
         "unknown_fields": unknown,
     }
-    if with_day:
+    if with_day and day_of(entity) is None:
         capture_columns[DAY_COLUMN] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {sql_literal(manifest.first)})'
     columns = ", ".join(
         f"{value} AS {sql_identifier(name)}" for name, value in (dict(values) | context | capture_columns).items()
     )
-    return f"SELECT {columns} FROM {records}"
+    rows = f"SELECT {columns} FROM {records}"
+    return f"SELECT *, {day_of(entity)} AS {DAY_COLUMN} FROM ({rows})" if with_day and day_of(entity) else rows
 
 
 def _members(json: str) -> str:

@@ -44,7 +44,6 @@ from research_assets.storage.raw_sql import (
     json_records,
     json_transform_type,
     lenient_rows,
-    pruning_column,
     read_json_sql,
     rejected_elements,
     sql_identifier,
@@ -205,8 +204,10 @@ def _write_rejections(raw: Path, manifest: Manifest, rejections: list[dict[str, 
 
 
 def _day_expression(entity: Entity, manifest: Manifest) -> str:
-    """Return the UTC day of a row as SQL: its own, that of the capture, or that of its page in `DAY_COLUMN`."""
-    return day_of(entity) or (f"DATE {sql_literal(manifest.first)}" if manifest.first == manifest.last else DAY_COLUMN)
+    """Return the UTC day of a row as SQL: `DAY_COLUMN` in a capture of several days, else its own or the capture's."""
+    if manifest.first != manifest.last:
+        return DAY_COLUMN
+    return day_of(entity) or f"DATE {sql_literal(manifest.first)}"
 
 
 def _publish_rows(
@@ -215,24 +216,16 @@ def _publish_rows(
     """Publish the rows of the file `whole`, one file per day; returns the row count by path."""
     day = _day_expression(entity, manifest)
     kept = _deduplicated(db, whole, entity)
-    bound = pruning_column(entity) if day == DAY_COLUMN or day_of(entity) else "observed_at"
-    groups = db.execute(
-        f"SELECT {day} AS d, count(*), min({bound})::VARCHAR, max({bound})::VARCHAR, count({bound}) "
-        f"FROM {kept} GROUP BY d ORDER BY d"
-    ).fetchall()
-    counts = {
-        _path(raw, entity.name, manifest.study, group[0].isoformat(), manifest.capture): group[1] for group in groups
-    }
+    groups = db.execute(f"SELECT {day} AS d, count(*) FROM {kept} GROUP BY d ORDER BY d").fetchall()
+    counts = {_path(raw, entity.name, manifest.study, d.isoformat(), manifest.capture): n for d, n in groups}
     if len(groups) == 1 and day != DAY_COLUMN and kept == _table(whole):
         publish_raw_files([(whole, path) for path in counts])
         return counts
     columns = ", ".join(sql_identifier(column.name) for column in raw_tables()[entity.name])
     drafts = []
-    for path, (date_of_rows, count, low, high, bounded) in zip(counts, groups, strict=True):
-        where = f"{day} = DATE {sql_literal(date_of_rows)}"
-        if bounded == count:
-            where += f" AND {bound} BETWEEN {sql_literal(low)} AND {sql_literal(high)}"
-        drafts.append((write_draft(db, f"SELECT {columns} FROM {kept} WHERE {where}", path), path))
+    for path, (date_of_rows, _) in zip(counts, groups, strict=True):
+        rows = f"SELECT {columns} FROM {kept} WHERE {day} = DATE {sql_literal(date_of_rows)}"
+        drafts.append((write_draft(db, rows, path), path))
     publish_raw_files(drafts)
     return counts
 
