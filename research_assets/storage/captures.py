@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -764,6 +765,7 @@ def _write_error(path: Path, error: OSError, verb: str) -> JournalWriteError:
     )
 
 
+@cache
 def software_version() -> str:
     """Return the version of this package; `unknown` if it is not installed."""
     try:
