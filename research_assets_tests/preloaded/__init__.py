@@ -5,12 +5,14 @@ imports of each take 0.5 to 3 seconds, most of what it does. `server.py` imports
 each call. `sitecustomize.py` runs at the start of each Python process of the tests: one that is about to run a program
 of its list hands its arguments, environment, folder, limits and open files to the server, waits, and ends as the other
 one does. All else is as without the server: the program is a process of its own, sees only what it was given, receives
-the signals of the process that called it, and ends with it. A call that does not reach the server imports by itself.
+the signals of the process that called it, and ends with it. A call waits until the server has imported everything, and
+imports by itself if that failed.
 Not here: what is done once for all calls of dbt (see `dbt_project.py` and `dbt_shortcuts.py`).
 
 `make wheel`, the long lane and a single test start all processes as users do.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -30,10 +32,15 @@ def preloaded_processes() -> Iterator[None]:
     """Run the server, and let all processes that are started meanwhile use it: its folder is in their module path."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         Path(folder, "sitecustomize.py").symlink_to(_FOLDER / "sitecustomize.py")
-        # The server ends when its standard input does. `-P`: this folder provides no modules.
-        with subprocess.Popen(
-            [sys.executable, "-P", str(_FOLDER / "server.py"), f"{folder}/socket"], stdin=subprocess.PIPE
-        ) as server:
+        with Path(folder, "starting").open("w") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            # The server ends when its standard input does. `-P`: this folder provides no modules.
+            server = subprocess.Popen(
+                [sys.executable, "-P", str(_FOLDER / "server.py"), f"{folder}/socket", str(starting.fileno())],
+                stdin=subprocess.PIPE,
+                pass_fds=[starting.fileno()],
+            )
+        with server:
             # The parallel workers copy this process's module path, and the project hands its own to dbt and drawings.
             sys.path.append(folder)
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), folder]))

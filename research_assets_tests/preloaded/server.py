@@ -1,4 +1,7 @@
-"""The server of preloaded processes; its argument is the path of its socket. It ends when its standard input does."""
+"""The server of preloaded processes. It ends when its standard input does.
+
+Its arguments are the path of its socket, and the open file whose lock it releases when it has imported everything.
+"""
 
 import atexit
 import fcntl
@@ -55,7 +58,7 @@ AT_START = ("LANG", "LC_ALL", "LD_PRELOAD", "PYTHONCOERCECLOCALE", "PYTHONIOENCO
 """Variables that a process reads at its start only. One with other values of them than the server's imports itself."""
 
 
-def serve(address: str) -> None:
+def serve(address: str, starting: int) -> None:
     """Import the modules, parse the dbt project, then fork a process for each call and report its end."""
     use_unnamed_locks()
     for module in MODULES:
@@ -75,9 +78,9 @@ def serve(address: str) -> None:
     signal.set_wakeup_fd(woken.fileno())
     callers: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(f"{address}.new")
+        listener.bind(address)
         listener.listen(64)
-        Path(f"{address}.new").rename(address)
+        os.close(starting)
         own = [listener, ended, woken]
         while sys.stdin not in (ready := select.select([listener, ended, sys.stdin, *callers.values()], [], [])[0]):
             for child, caller in callers.items():
@@ -243,4 +246,4 @@ def _forget_project_of_other_path() -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -34,7 +34,8 @@ def _program(arguments: list[str]) -> list[str] | None:
 
 
 def _hand_over(program: list[str]) -> None:
-    """Let the server run the program and end as it does. Return if the server refuses, or still imports."""
+    """Let the server run the program and end as it does. Return if the server refuses or has failed."""
+    import fcntl
     import json
     import resource
     import signal
@@ -46,9 +47,11 @@ def _hand_over(program: list[str]) -> None:
     files = [int(entry.name) for entry in Path("/dev/fd").iterdir() if _is_inherited(int(entry.name))]
     umask = os.umask(0o077)
     os.umask(umask)
-    # A signal that arrives before the process exists waits for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
     try:
+        with Path(__file__).with_name("starting").open() as starting:
+            fcntl.flock(starting, fcntl.LOCK_SH)
+        # A signal that arrives before the process exists waits for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
             server.connect(str(Path(__file__).with_name("socket")))
             call = {
