@@ -18,7 +18,6 @@ from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import FILES_CHECK, blocking_check_keys, check_keys, coverage_mart, files_check
 from research_assets.component import Study, component_docs, observed_periods_of
 from research_assets.fields import ENTITIES
-from research_assets.instance.migrations import read_migrations_once
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
@@ -153,5 +152,4 @@ def definitions() -> dg.Definitions:
     """Return the code location with the settings of the environment: that of `make ui`, whatever command loads it."""
     # Dagster loads it in each of its processes that write data, whatever started them.
     keep_new_files_private()
-    read_migrations_once()
     return build_definitions(data_settings())

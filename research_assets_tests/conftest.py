@@ -7,7 +7,6 @@ tests. Fixtures of one package belong in that package's folder.
 import ipaddress
 import os
 import socket
-import sqlite3
 import ssl
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -22,12 +21,11 @@ import pytest
 from httpx._transports import default
 from hypothesis import settings as hypothesis_settings
 
-from research_assets.instance.migrations import read_migrations_once
-from research_assets.quota import sqlite_ledger
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
 from research_assets_tests.postgres import postgres
-from research_assets_tests.preloaded_dbt import preloaded_dbt, use_server
+from research_assets_tests.preloaded import preloaded_processes
+from research_assets_tests.preloaded.dagster_shortcuts import flush_nothing, read_migrations_once
 from research_assets_tests.profiles import LONG_EXAMPLES
 
 # Session fixtures that several packages use.
@@ -67,6 +65,7 @@ INTEGRATION = (
     "compliance/test_removal.py",
     "compliance/test_reports.py",
     "compliance/verification/test_marts.py",
+    "preloaded/",
     "quota/",
     "report/test_codebook.py",
     "report/test_drawing_process.py",
@@ -174,11 +173,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # A .env file beside the checkout may contain credentials of the real API. Processes of tests inherit this variable.
     os.environ[ENV_FILE] = os.devnull
     if getattr(config.option, "numprocesses", None) and config.option.lane == "all" and not config.option.long:
-        # The parallel workers inherit it. A single test and the long lane call dbt as users do.
+        # The parallel workers inherit it. A single test and the long lane start all processes as users do.
         running = ExitStack()
-        running.enter_context(preloaded_dbt())
+        running.enter_context(preloaded_processes())
         config.add_cleanup(running.close)
-    use_server()
     config.addinivalue_line("markers", "long: runs with `--long` only")
     config.addinivalue_line("markers", "torture: random trials; runs with `--long`, and at length with `make torture`")
     config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")
@@ -328,28 +326,12 @@ def block_network() -> None:
         patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
 
-_sqlite_connect = sqlite3.connect
-
-
-def _connect_without_flushing(*arguments: Any, **options: Any) -> sqlite3.Connection:
-    connection: sqlite3.Connection = _sqlite_connect(*arguments, **options)
-    with suppress(sqlite3.Error):
-        connection.execute("PRAGMA synchronous = OFF")
-    return connection
-
-
 @pytest.fixture(autouse=True, scope="module")
 def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
     """Do not wait for the disk, except in tests of what is durable: no test cuts the power."""
     patch = pytest.MonkeyPatch()
     if not _matches(request.path.relative_to(TESTS).as_posix(), DURABLE):
-        patch.setattr(os, "fsync", lambda _: None)
-        patch.setattr(os, "fdatasync", lambda _: None)
-        # SQLite flushes by itself. Dagster opens a connection and commits for each event; the ledger sets the mode of
-        # each transaction.
-        for module in (sqlite3, sqlite3.dbapi2):
-            patch.setattr(module, "connect", _connect_without_flushing)
-        patch.setattr(sqlite_ledger, "_SYNCHRONOUS", {True: "OFF", False: "OFF"})
+        flush_nothing(patch)
     yield
     patch.undo()
 
@@ -373,7 +355,7 @@ def certificates_read_once() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def migrations_read_once() -> None:
-    """Read Dagster's migration scripts once, as the code location does: many tests open an instance."""
+    """Run the migration scripts of Dagster's databases once."""
     read_migrations_once()
 
 

@@ -11,7 +11,6 @@ import yaml
 
 from research_assets.cli.environment import prepare_instance
 from research_assets.instance import missing_settings, prepare_home
-from research_assets.instance.migrations import read_migrations_once
 from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
 
 OURS = INSTANCE_DIR / "dagster.yaml"
@@ -84,21 +83,6 @@ def test_dagster_home_of_the_environment_is_honoured(tmp_path: Path) -> None:
     assert settings.dagster_home == home
     assert child_environment(settings)[name] == str(home)
     assert Settings.from_env(child_environment(settings)).dagster_home == home
-
-
-def test_instance_is_opened_again_without_reading_the_migration_scripts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("A migration script is read again.")
-
-    read_migrations_once()
-    with dg.DagsterInstance.local_temp(str(tmp_path)):
-        pass
-    monkeypatch.setattr("alembic.util.load_python_file", refuse)
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert instance.get_runs() == []
-        assert instance.all_instigator_state() == []
 
 
 def test_telemetry_is_off_in_started_commands(settings: Settings) -> None:

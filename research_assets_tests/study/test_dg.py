@@ -25,7 +25,7 @@ class Project:
         # The fixture lives longer than a test, so it does not have the empty environment of one.
         self._environment = os.environ | {variable.name: "" for variable in VARIABLES.values()}
         self._environment |= {
-            "PYTHONPATH": str(root),
+            "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "DAGSTER_HOME": str(prepare_home(settings)),
             VARIABLES["root"].name: str(settings.root),
             VARIABLES["studies"].name: str(root / "elsewhere"),

@@ -15,7 +15,7 @@ from research_assets.assets.dbt_specs import UNIQUE_ID, dbt_specs
 from research_assets.assets.warehouse import prepare_manifest, warehouse_definitions
 from research_assets.settings import Settings, child_environment
 from research_assets.warehouse import dbt_runner
-from research_assets_tests import preloaded_dbt
+from research_assets_tests.preloaded import start_as_users_do
 from research_assets_tests.warehouse.conftest import BuiltWarehouse
 from research_assets_tests.warehouse.raw_data import UPSTREAM
 
@@ -144,7 +144,7 @@ def test_outdated_manifest_is_parsed_again(built_warehouse: BuiltWarehouse) -> N
 
 
 def test_dbt_ends_with_the_process_that_started_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(preloaded_dbt.ADDRESS, raising=False)
+    start_as_users_do(monkeypatch)
     # Parsing takes seconds; here the parent is killed at once.
     parents_code = (
         "import os, sys; from research_assets.warehouse.dbt_runner import prepare_manifest;"

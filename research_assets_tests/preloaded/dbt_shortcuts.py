@@ -1,11 +1,12 @@
 """Shortcuts in dbt: what it does again for each build, node or query, done once, or left out where nobody sees it.
 
-For the server of preloaded dbt. Each shortcut keeps what dbt reads, runs and writes; without them a build of empty
-marts takes twice the processor time.
+For the server of preloaded processes. Each shortcut keeps what dbt reads, runs and writes; without them a build of
+empty marts takes twice the processor time.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
+from multiprocessing import get_context
 from typing import Any
 
 
@@ -15,6 +16,16 @@ def take_shortcuts() -> None:
     _compile_each_template_once()
     _build_contexts_faster()
     _read_locale_once()
+
+
+def use_unnamed_locks() -> None:
+    """Let dbt make locks that have no name, before its import: it forks no process that needs to find one.
+
+    For named ones each call would start another process that removes them.
+    """
+    from dbt import mp_context
+
+    mp_context._MP_CONTEXT = get_context("fork")  # type: ignore[assignment]
 
 
 def _make_only_events_that_are_logged() -> None:

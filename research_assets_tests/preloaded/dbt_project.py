@@ -1,51 +1,26 @@
-"""The server of preloaded dbt; its argument is the path of its socket. It ends when its standard input does."""
+"""The dbt project, parsed once for all calls of dbt.
 
-import gc
-import json
+In a data folder without a parsed project of its own, dbt begins with that of the server, compares it with the project's
+files as usual, and parses those that differ. Not here: shortcuts in dbt that do not depend on the project.
+"""
+
+import logging
 import os
-import resource
-import select
-import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from research_assets.settings import DBT_PROJECT_DIR, VARIABLES, Settings
-from research_assets_tests.preloaded_dbt.shortcuts import take_shortcuts
-
-_FIRST_FREE = 3
-"""The first file descriptor after the standard streams."""
 
 
-def serve(address: str) -> None:
-    """Import dbt, parse the project, then fork a process for each call."""
-    import dbt.adapters.duckdb
-    import dbt.cli.main  # noqa: F401
-
-    from research_assets.warehouse import dbt_process  # noqa: F401
-
-    take_shortcuts()
+def parse_and_lend() -> None:
+    """Parse the project, let dbt of this process and its children start from it, and write it only where it is read."""
     _lend_parsed_project()
     _write_no_manifest_in_builds()
-    # The collector of a child would touch, and so copy, all objects of this process. A child ends soon, so it has none.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(f"{address}.new")
-        listener.listen(64)
-        Path(f"{address}.new").rename(address)
-        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
-            caller, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                _answer(caller)
-            caller.close()
 
 
 def _lend_parsed_project() -> None:
@@ -61,6 +36,8 @@ def _lend_parsed_project() -> None:
     if (stored := _parse()) is None:
         return
     parsed: Any = Manifest.from_msgpack(stored, decoder=extended_mashumuro_decoder)
+    # All forked processes would share its own, and a killed one would not release it.
+    parsed._lock = Lock()
     for macro in parsed.macros.values():
         template_cache.get_node_template(macro)
     for node in parsed.nodes.values():
@@ -123,60 +100,10 @@ def _parse() -> bytes | None:
         dbtRunner().invoke([*arguments, "--no-static-parser", "--target-path", folder, "--log-path", folder])
         parsed = Path(folder) / "partial_parse.msgpack"
         stored = parsed.read_bytes() if parsed.exists() else None
+    # The log file of the parse, whose folder no longer exists.
+    logging.shutdown()
     os.environ.clear()
     os.environ.update(environment)
     reset_adapters()  # type: ignore[no-untyped-call]
     deprecations.reset_deprecations()  # type: ignore[no-untyped-call]
     return stored
-
-
-def _answer(caller: socket.socket) -> None:
-    """Run one call in a child of this process, and send its exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    head, streams, _, _ = socket.recv_fds(caller, 8, 3)
-    size, received = int.from_bytes(head, "big"), b""
-    while len(received) < size and (part := caller.recv(size - len(received))):
-        received += part
-    if len(streams) < _FIRST_FREE or len(received) < size:
-        os._exit(1)
-    arguments, environment, folder, umask, largest_file = json.loads(received)
-    child = os.fork()
-    if child == 0:
-        caller.close()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
-        os.umask(umask)
-        resource.setrlimit(resource.RLIMIT_FSIZE, tuple(largest_file))
-        _run_dbt(arguments, environment)
-    for stream in streams:
-        os.close(stream)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        caller.send(bytes([code]))
-    os._exit(0)
-
-
-def _run_dbt(arguments: list[str], environment: dict[str, str]) -> None:
-    """Run the module that runs dbt, as `python -P -m` does."""
-    import runpy
-
-    sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
-    sys.argv = ["", *arguments]
-    try:
-        runpy.run_module("research_assets.warehouse.dbt_process", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        code = end.code
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else int(code is not None))
-    sys.stdout.flush()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])
