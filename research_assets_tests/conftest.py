@@ -24,7 +24,7 @@ from hypothesis import settings as hypothesis_settings
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
 from research_assets_tests.postgres import postgres
-from research_assets_tests.preloaded import preloaded_processes
+from research_assets_tests.preloaded import preloaded_processes, use_server
 from research_assets_tests.preloaded.dagster_shortcuts import flush_nothing, read_migrations_once
 from research_assets_tests.profiles import LONG_EXAMPLES
 
@@ -177,6 +177,7 @@ def pytest_configure(config: pytest.Config) -> None:
         running = ExitStack()
         running.enter_context(preloaded_processes())
         config.add_cleanup(running.close)
+    use_server()
     config.addinivalue_line("markers", "long: runs with `--long` only")
     config.addinivalue_line("markers", "torture: random trials; runs with `--long`, and at length with `make torture`")
     config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")

@@ -41,13 +41,21 @@ def preloaded_processes() -> Iterator[None]:
                 pass_fds=[starting.fileno()],
             )
         with server:
-            # The parallel workers copy this process's module path, and the project hands its own to dbt and drawings.
-            sys.path.append(folder)
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), folder]))
             try:
                 yield
             finally:
                 server.kill()
+
+
+def use_server() -> None:
+    """Add the server's folder to the module path, which the project hands to dbt and drawings.
+
+    A parallel worker inherits the variable, but pytest-xdist replaces its module path by that of the first process.
+    """
+    for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        if Path(entry).name.startswith(_PREFIX) and entry not in sys.path:
+            sys.path.append(entry)
 
 
 def start_as_users_do(monkeypatch: pytest.MonkeyPatch) -> None:

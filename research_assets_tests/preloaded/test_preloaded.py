@@ -64,3 +64,8 @@ def test_process_ends_with_the_one_that_is_killed(tmp_path: Path) -> None:
         process.kill()
     while Path(f"/proc/{noted.read_text()}").exists():
         Event().wait(0.02)
+
+
+def test_worker_hands_the_server_on_to_what_gets_its_module_path() -> None:
+    served = {one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if "research-preloaded-" in one}
+    assert served <= set(sys.path)
