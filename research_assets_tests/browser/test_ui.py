@@ -36,6 +36,9 @@ def test_one_mart_is_built_with_the_others_and_their_checks(page: Page) -> None:
     page.click("Materialize")
     page.read("have not been materialized yet")
     page.click("Confirm")
+    page.read("Launched run")
+    page.follow("View")
+    page.wait_for_text("Success")
     # A build tests all marts, so no other mart is without a verdict.
     page.go("/assets/marts/comments?view=checks")
     page.read("Passed")
@@ -77,6 +80,7 @@ def test_materialize_all_returns_a_past_week_and_collects_the_running_one(page: 
     page.click("Materialize")
     page.click("All", within="//*[@role='dialog']")
     page.click("Launch backfill", within="//*[@role='dialog']")
+    page.read("Created backfill")
     page.go("/runs?view=backfills")
     page.wait_for_text("2 partitions", "Success")
     page.go(f"/assets/{ui.study}/users?view=partitions")
@@ -157,6 +161,7 @@ def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
     page.type_text(f"[{days[0]}...{days[-1]}]", within=dialog)
     page.wait_for_text(f"{len(days)} partitions", "Backfills all partitions in a single run.")
     page.click("Launch backfill", within=dialog)
+    page.read("Created backfill")
 
     page.go("/runs?view=backfills")
     page.wait_for_text(f"{len(days)} partitions", "Success")
