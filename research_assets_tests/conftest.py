@@ -4,6 +4,7 @@ Also the lanes (`--lane unit`), the order in which parallel workers take the mod
 tests. Fixtures of one package belong in that package's folder.
 """
 
+import importlib
 import ipaddress
 import os
 import socket
@@ -54,17 +55,30 @@ INTEGRATION = (
     "cli/test_group.py",
     "cli/test_ui.py",
     "collect/test_clock.py",
+    "collect/test_comment_counts.py",
     "collect/test_crash.py",
+    "collect/test_invalid_responses.py",
+    "collect/test_lists.py",
     "collect/test_lost_locks.py",
+    "collect/test_missing_accounts.py",
     "collect/test_pseudonymous.py",
     "collect/test_query_parts.py",
     "collect/test_random_faults.py",
+    "collect/test_rejected_rows.py",
+    "collect/test_resume.py",
+    "collect/test_search.py",
+    "collect/test_search_history.py",
     "collect/test_stories.py",
     "collect/test_two_hosts.py",
+    "collect/test_username_batches.py",
     "collect/test_worst_days.py",
+    "compliance/test_exports.py",
     "compliance/test_removal.py",
     "compliance/test_reports.py",
+    "compliance/verification/test_accounts.py",
+    "compliance/verification/test_lookups.py",
     "compliance/verification/test_marts.py",
+    "compliance/verification/test_verification.py",
     "preloaded/",
     "quota/",
     "report/test_codebook.py",
@@ -73,10 +87,11 @@ INTEGRATION = (
     "report/test_hostile_report.py",
     "report/test_report.py",
     "report/test_report_asset.py",
-    "sensors/test_sensor_build_marts.py",
-    "sensors/test_sensor_collection.py",
+    "sandbox/test_profiles.py",
+    "sensors/",
     "storage/test_captures_crash.py",
     "storage/test_dead_host.py",
+    "storage/test_foreign_file_systems.py",
     "storage/test_lock_database.py",
     "storage/test_raw_writer_crash.py",
     "study/test_dg.py",
@@ -85,8 +100,10 @@ INTEGRATION = (
     "torture/",
     "test_import_rules.py",
     "test_setup.py",
+    "test_written_is_requested.py",
 )
-"""Modules and folders that `make test-unit` leaves out: they run dbt or Dagster, start processes or open a browser.
+"""Modules and folders that `make test-unit` leaves out: they run dbt or Dagster, start processes, open a browser, or
+collect for so long that the lane would take more than 90 seconds.
 
 A single test of another module has the marker `integration` instead."""
 
@@ -364,6 +381,8 @@ def migrations_read_once() -> None:
 def no_processes_in_unit_lane(request: pytest.FixtureRequest) -> None:
     """In the unit lane, fail a test that starts a process: it belongs in `INTEGRATION`."""
     if request.config.option.lane == "unit":
+        # A library of Dagster asks a program about the interpreter when it is imported.
+        importlib.import_module("research_assets.definitions")
 
         def refused(*_: object, **__: object) -> None:
             raise AssertionError("The unit lane starts no process. Mark the test with pytest.mark.integration.")
