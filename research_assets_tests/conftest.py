@@ -260,8 +260,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     screenshot = getattr(getattr(item, "funcargs", {}).get("page"), "screenshot", None)
     if report.failed and screenshot is not None:
-        # A browser that has crashed or shows a dialog takes none.
-        with suppress(Exception):
+        from selenium.common.exceptions import WebDriverException
+        from urllib3.exceptions import HTTPError
+
+        # A browser that shows a dialog takes none, and one that has crashed does not answer.
+        with suppress(WebDriverException, HTTPError):
             report.sections.append(("Screenshot", str(screenshot(f"failed-{item.name.partition('[')[0]}"))))
     return report
 
@@ -400,10 +403,15 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings for a data root of the test's own; nothing is created, and no server listens at the address."""
+    """Settings for a data root of the test's own."""
+    return settings_in(tmp_path)
+
+
+def settings_in(folder: Path) -> Settings:
+    """Return settings for a data root in a folder; nothing is created, and no server listens at the address."""
     return Settings.from_env(
         {
-            VARIABLES["root"].name: str(tmp_path / "data"),
+            VARIABLES["root"].name: str(folder / "data"),
             VARIABLES["api_url"].name: UNREACHABLE_URL,
             VARIABLES["client_key"].name: "sandbox-key",
             VARIABLES["client_secret"].name: "sandbox-secret",

@@ -25,7 +25,6 @@ MAX_INLINE_CHARACTERS = 980
 """Upper limit in characters: the UI shows shorter Markdown inline, and longer Markdown behind a link."""
 
 _MAX_CELL_CHARACTERS = 60
-_MAX_ATTEMPTS = 3
 
 _MAX_COPIED_BYTES = 1 << 20
 """Total size of the files, in bytes, up to which the rules read a copy of the rows in memory.
@@ -98,19 +97,13 @@ def _files(raw: Path, table: str, study: str) -> list[Path]:
 def _run_rule(
     connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str, rule: CheckRule
 ) -> dg.AssetCheckResult:
-    for attempt in range(1, _MAX_ATTEMPTS + 1):
-        try:
-            [(total,)] = connection.execute(f"select count(*) from {rule.table}").fetchall()
-            connection.execute(rule.sql)
-            columns = [column[0] for column in connection.description or ()]
-            rows = connection.fetchall()
-            summary = _read_summary(connection, rule)
-            break
-        except (duckdb.IOException, FileNotFoundError):
-            # Another process published or removed a file after the files were listed.
-            if attempt == _MAX_ATTEMPTS:
-                raise
-            _create_views(connection, raw, study, entity)
+    def read() -> tuple[int, list[str], list[tuple[Any, ...]], dict[str, Any]]:
+        [(total,)] = connection.execute(f"select count(*) from {rule.table}").fetchall()
+        connection.execute(rule.sql)
+        columns = [column[0] for column in connection.description or ()]
+        return total, columns, connection.fetchall(), _read_summary(connection, rule)
+
+    total, columns, rows, summary = with_retries(read, lambda: _create_views(connection, raw, study, entity))
     metadata: dict[str, Any] = {"rows checked": total, "failing rows": len(rows), **summary}
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata=metadata)

@@ -74,10 +74,15 @@ def _source(table: str, paths: Sequence[Path]) -> str:
     )
 
 
-def with_retries(execute: Callable[[], _Result]) -> _Result:
-    """Return the result of `execute`, which is repeated if another process published or removed a file meanwhile."""
+def with_retries(execute: Callable[[], _Result], refresh: Callable[[], object] | None = None) -> _Result:
+    """Return the result of `execute`, which is repeated if another process published or removed a file meanwhile.
+
+    `refresh` is called before each repetition, and repeated with it.
+    """
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
+            if attempt > 1 and refresh is not None:
+                refresh()
             return execute()
         except (duckdb.IOException, FileNotFoundError):
             if attempt == _MAX_ATTEMPTS:

@@ -243,13 +243,14 @@ def _rows(
         "capture": sql_literal(manifest.capture),
         "unknown_fields": unknown,
     }
-    if with_day and day_of(entity) is None:
+    day = day_of(entity) if with_day else None
+    if with_day and day is None:
         capture_columns[DAY_COLUMN] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {sql_literal(manifest.first)})'
     columns = ", ".join(
         f"{value} AS {sql_identifier(name)}" for name, value in (dict(values) | context | capture_columns).items()
     )
     rows = f"SELECT {columns} FROM {records}"
-    return f"SELECT *, {day_of(entity)} AS {DAY_COLUMN} FROM ({rows})" if with_day and day_of(entity) else rows
+    return f"SELECT *, {day} AS {DAY_COLUMN} FROM ({rows})" if day else rows
 
 
 def _members(json: str) -> str:

@@ -36,6 +36,7 @@ _ESCAPE = re.compile(  # of an ASCII character
 )
 
 _ESCAPES_BEGIN = (b"\\", b"%", b"&", b"\0")
+"""The first bytes of what `_ESCAPE` matches."""
 
 _TOKEN = re.compile(r"(?=.*[0-9])\S{16,}")
 
@@ -106,14 +107,13 @@ class _Forms:
 
     def __init__(self, credentials: Iterable[str]) -> None:
         self._forms = {form for text in credentials if _is_recognizable(text) for form in _forms(text)}
-        dropped = set[int]()
+        kept = set(b"".join(self._forms))
         contained = [(Counter(form), len(form)) for form in self._forms]
-        for byte in sorted(set(b"".join(self._forms)), key=_rarity, reverse=True):
+        for byte in sorted(kept, key=_rarity, reverse=True):
             rest = [(numbers, n_kept - numbers[byte]) for numbers, n_kept in contained]
             if all(n_kept >= _MIN_RARE for _, n_kept in rest):
                 contained = rest
-                dropped.add(byte)
-        kept = set(b"".join(self._forms)) - dropped
+                kept.remove(byte)
         self._dropped = bytes(byte for byte in range(256) if _LOWER[byte] not in kept)
         self._rare = {form: form.translate(None, self._dropped) for form in self._forms}
         together = b"".join(self._forms)

@@ -9,9 +9,8 @@ from selenium.webdriver import Chrome
 
 from research_assets.report.serve import serve_reports
 from research_assets.report.write import write_report
-from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.browser.page import Page
-from research_assets_tests.conftest import UNREACHABLE_URL
+from research_assets_tests.conftest import settings_in
 from research_assets_tests.hostile import ALERT, hostile_rows
 from research_assets_tests.report.report_warehouse import STUDY, publish
 
@@ -29,9 +28,7 @@ OVERFLOW_SCRIPT = "return document.documentElement.scrollWidth - document.docume
 @pytest.fixture(scope="module")
 def page(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("hostile")
-    settings = Settings.from_env(
-        {VARIABLES["root"].name: str(folder / "data"), VARIABLES["api_url"].name: UNREACHABLE_URL}
-    )
+    settings = settings_in(folder)
     publish(settings, hostile_rows())
     written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC), handles=True)
     with serve_reports(written.path.parent) as address:

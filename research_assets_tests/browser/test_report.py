@@ -9,9 +9,8 @@ from selenium.webdriver import Chrome
 from research_assets.report.fonts import text_width
 from research_assets.report.serve import serve_reports
 from research_assets.report.write import write_report
-from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.browser.page import Page
-from research_assets_tests.conftest import UNREACHABLE_URL
+from research_assets_tests.conftest import settings_in
 from research_assets_tests.report.report_warehouse import SCRIPT, STUDY, garden_rows, publish
 
 BANNER = "Simulated data. All data on this page come from the sandbox and do not describe real accounts or videos."
@@ -43,10 +42,7 @@ OVERFLOW_SCRIPT = "return document.documentElement.scrollWidth - document.docume
 def reports(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """Serve the report of a few known rows."""
     folder = tmp_path_factory.mktemp("report")
-    # The address of a sandbox: the report states that its data are simulated.
-    settings = Settings.from_env(
-        {VARIABLES["root"].name: str(folder / "data"), VARIABLES["api_url"].name: UNREACHABLE_URL}
-    )
+    settings = settings_in(folder)
     publish(settings, garden_rows())
     written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC))
     with serve_reports(written.path.parent) as address:
