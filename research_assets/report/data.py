@@ -3,7 +3,7 @@
 Not here: the SQL that reads them (see queries.py), the sections that show them (see sections.py and methods.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -396,6 +396,67 @@ class WithdrawnItems:
     last_day: date
 
 
+SAMPLED_COUNTS: Mapping[str, str] = {
+    "n_videos": "videos",
+    "view_count_sum": "views",
+    "like_count_sum": "likes",
+    "comment_count_sum": "comments by the count of the videos",
+    "share_count_sum": "shares",
+}
+"""Labels of the counts of a sampled day by column of the mart `study_days`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledDay:
+    """A drawn day of a study with a sample of days: whether it is complete.
+
+    The counts are in the order of `SAMPLED_COUNTS`.
+    """
+
+    day: date
+    is_complete: bool
+    counts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedDay:
+    """A row of the mart `repeatability`."""
+
+    day: date
+    first_ended_at: datetime
+    second_ended_at: datetime
+    n_first: int
+    n_second: int
+    n_both: int
+    chapman_estimate: float
+    chapman_standard_error: float
+
+    @property
+    def n_either(self) -> int:
+        """Videos that either collection returned."""
+        return self.n_first + self.n_second - self.n_both
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedDay:
+    """A row of the mart `population`: the numbers are of videos.
+
+    `least_p_value` is the smallest of the tests of equal probability; `n_videos_held` is None unless the day is
+    complete.
+    """
+
+    day: date
+    ended_at: datetime
+    n_draws: int
+    n_distinct: int
+    n_shared: int
+    estimate: float | None
+    estimate_low: float
+    estimate_high: float | None
+    least_p_value: float | None
+    n_videos_held: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class ReportData:
     """Everything that one report reads from the warehouse. `built_at` is the time at which the marts were published.
@@ -445,6 +506,9 @@ class ReportData:
     column_fill: Sequence[ColumnFill]
     verified: Sequence[VerifiedItems]
     withdrawn: Sequence[WithdrawnItems]
+    sampled_days: Sequence[SampledDay]
+    repeated_days: Sequence[RepeatedDay]
+    estimated_days: Sequence[EstimatedDay]
     handles_in_reasons: frozenset[str]
     has_handles: bool = True
 

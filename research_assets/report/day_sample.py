@@ -3,45 +3,15 @@
 Not here: the estimators (see estimates/stratified.py), the drawing of the sample (see study/day_sample.py).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-
-import duckdb
 
 from research_assets.estimates.stratified import Estimated, Stratum, estimate_ratio, estimate_total
 from research_assets.planning.messages import describe_day_sample, pluralize
+from research_assets.report.data import SAMPLED_COUNTS, SampledDay
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns
 from research_assets.report.formatting import format_number
 from research_assets.study.spec import StudySpec
-
-_COUNTS: Mapping[str, str] = {
-    "n_videos": "videos",
-    "view_count_sum": "views",
-    "like_count_sum": "likes",
-    "comment_count_sum": "comments by the count of the videos",
-    "share_count_sum": "shares",
-}
-
-SAMPLED_DAYS_SQL = f"""
-select day, state = 'complete', {", ".join(f"coalesce({name}, 0)::double" for name in _COUNTS)}
-from marts.study_days where study = $study and stratum is not null order by day
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class SampledDay:
-    """A drawn day: whether it is complete, and its counts in the order of `_COUNTS`."""
-
-    day: date
-    is_complete: bool
-    counts: tuple[float, ...]
-
-
-def read_sampled_days(connection: duckdb.DuckDBPyConnection, study: str) -> list[SampledDay]:
-    """Return the drawn days of a study from the mart `study_days`."""
-    rows = connection.execute(SAMPLED_DAYS_SQL, {"study": study}).fetchall()
-    return [SampledDay(day, is_complete, tuple(counts)) for day, is_complete, *counts in rows]
 
 
 def strata_of(study: StudySpec, days: Sequence[SampledDay], last: date) -> list[Stratum]:
@@ -53,7 +23,7 @@ def strata_of(study: StudySpec, days: Sequence[SampledDay], last: date) -> list[
     if sample is None:
         return []
     by_day = {one.day: one for one in days}
-    outside = (0.0,) * (len(_COUNTS) + 1)
+    outside = (0.0,) * (len(SAMPLED_COUNTS) + 1)
     strata = []
     all_days = (study.start + timedelta(days=n) for n in range((last - study.start).days + 1))
     for stratum in {sample.stratum(day) for day in all_days}:
@@ -99,8 +69,8 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
             "in neighbouring periods where there are some. Their standard errors are rather too high than too low."
         )
     rows = []
-    for column, label in enumerate(_COUNTS.values()):
-        total, per_day = estimate_total(strata, column), estimate_ratio(strata, column, len(_COUNTS))
+    for column, label in enumerate(SAMPLED_COUNTS.values()):
+        total, per_day = estimate_total(strata, column), estimate_ratio(strata, column, len(SAMPLED_COUNTS))
         rows.append([f"{label}, total", *_cells(total)])
         rows.append([f"{label}, mean of a day", *_cells(per_day)])
         if column:

@@ -4,48 +4,13 @@ Not here: the draws (see collect/population.py), the estimate (see estimates/pop
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-
-import duckdb
 
 from research_assets.planning.messages import pluralize
+from research_assets.report.data import EstimatedDay
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, time_columns
 from research_assets.report.formatting import format_minute, format_number, format_share, round_finite
 
-ESTIMATES_SQL = """
-select day, ended_at, n_draws, n_distinct, n_shared, estimate, estimate_low, estimate_high,
-    least(hour_p_value, region_p_value, length_p_value) as least_p_value,
-    case when day_state = 'complete' then n_videos_held end as n_videos_held
-from marts.population where study = $study order by day, ended_at
-"""
-
 _SMALL_P = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class EstimatedDay:
-    """A row of the mart `population`: the numbers are of videos.
-
-    `least_p_value` is the smallest of the tests of equal probability; `n_videos_held` is None unless the day is
-    complete.
-    """
-
-    day: date
-    ended_at: datetime
-    n_draws: int
-    n_distinct: int
-    n_shared: int
-    estimate: float | None
-    estimate_low: float
-    estimate_high: float | None
-    least_p_value: float | None
-    n_videos_held: int | None
-
-
-def read_estimated_days(connection: duckdb.DuckDBPyConnection, study: str) -> list[EstimatedDay]:
-    """Return the estimates of a study, by day."""
-    return [EstimatedDay(*row) for row in connection.execute(ESTIMATES_SQL, {"study": study}).fetchall()]
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from research_assets.estimates.survival import clustered_survival
 from research_assets.estimates.yields import estimate_yield
 from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
+    SAMPLED_COUNTS,
     ApiChange,
     Bin,
     CanaryCheck,
@@ -27,6 +28,7 @@ from research_assets.report.data import (
     DistinctMissing,
     Distribution,
     EndpointRequests,
+    EstimatedDay,
     ExcessRows,
     FollowedAccounts,
     FollowList,
@@ -35,8 +37,10 @@ from research_assets.report.data import (
     ObservationRound,
     ObservedAccounts,
     RankedItem,
+    RepeatedDay,
     ReportData,
     SampledComments,
+    SampledDay,
     SampledUnits,
     StudyDay,
     StudyTotals,
@@ -414,6 +418,23 @@ select kind, found_by, sum(n_items)::bigint, min(withdrawn_at)::date, max(withdr
 from marts.withdrawals group by kind, found_by order by kind desc, found_by
 """
 
+SAMPLED_DAYS_SQL = f"""
+select day, state = 'complete', {", ".join(f"coalesce({name}, 0)::double" for name in SAMPLED_COUNTS)}
+from marts.study_days where study = $study and stratum is not null order by day
+"""
+
+REPEATED_DAYS_SQL = """
+select day, first_ended_at, second_ended_at, n_first, n_second, n_both, chapman_estimate, chapman_standard_error
+from marts.repeatability where study = $study order by day
+"""
+
+ESTIMATES_SQL = """
+select day, ended_at, n_draws, n_distinct, n_shared, estimate, estimate_low, estimate_high,
+    least(hour_p_value, region_p_value, length_p_value) as least_p_value,
+    case when day_state = 'complete' then n_videos_held end as n_videos_held
+from marts.population where study = $study order by day, ended_at
+"""
+
 CODEBOOK_SQL = """
 select
   mart, column_name, type, coalesce(unit, ''), description, coalesce(source_field, ''), coalesce(available_since, ''),
@@ -516,6 +537,12 @@ class _Reader:
             column_fill=self._column_fill(),
             verified=[VerifiedItems(*row) for row in self._rows(VERIFIED_SQL)],
             withdrawn=[WithdrawnItems(*row) for row in self._rows(WITHDRAWN_SQL)],
+            sampled_days=[
+                SampledDay(day, is_complete, tuple(counts))
+                for day, is_complete, *counts in self._rows(SAMPLED_DAYS_SQL)
+            ],
+            repeated_days=[RepeatedDay(*row) for row in self._rows(REPEATED_DAYS_SQL)],
+            estimated_days=[EstimatedDay(*row) for row in self._rows(ESTIMATES_SQL)],
             handles_in_reasons=frozenset(handle for (handle,) in self._rows(HANDLES_SQL, words=words)),
         )
 

@@ -4,44 +4,12 @@ Not here: the comparison itself (see the mart repeatability).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
 from math import hypot
 
-import duckdb
-
 from research_assets.planning.messages import pluralize
+from research_assets.report.data import RepeatedDay
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, time_columns
 from research_assets.report.formatting import format_minute, format_number, format_share, round_finite, was_were
-
-REPEATED_DAYS_SQL = """
-select day, first_ended_at, second_ended_at, n_first, n_second, n_both, chapman_estimate, chapman_standard_error
-from marts.repeatability where study = $study order by day
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class RepeatedDay:
-    """A row of the mart `repeatability`."""
-
-    day: date
-    first_ended_at: datetime
-    second_ended_at: datetime
-    n_first: int
-    n_second: int
-    n_both: int
-    chapman_estimate: float
-    chapman_standard_error: float
-
-    @property
-    def n_either(self) -> int:
-        """Videos that either collection returned."""
-        return self.n_first + self.n_second - self.n_both
-
-
-def read_repeated_days(connection: duckdb.DuckDBPyConnection, study: str) -> list[RepeatedDay]:
-    """Return the days of a study that were collected twice within a day."""
-    return [RepeatedDay(*row) for row in connection.execute(REPEATED_DAYS_SQL, {"study": study}).fetchall()]
 
 
 def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSection | None:

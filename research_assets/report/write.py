@@ -12,17 +12,17 @@ from pathlib import Path
 
 from research_assets.report.codebook import CODEBOOK_FILE, read_codebook, render_codebook
 from research_assets.report.data import ReportData
-from research_assets.report.day_sample import day_sample_section, read_sampled_days
+from research_assets.report.day_sample import day_sample_section
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
 from research_assets.report.handles import without_handles
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.paths import report_path
-from research_assets.report.population import population_section, read_estimated_days
+from research_assets.report.population import population_section
 from research_assets.report.provenance import design_text
 from research_assets.report.queries import read_report_data
-from research_assets.report.repeatability import read_repeated_days, repeatability_section
+from research_assets.report.repeatability import repeatability_section
 from research_assets.report.rounds import rounds_section
 from research_assets.report.sections import (
     coverage_section,
@@ -76,18 +76,8 @@ def write_report(settings: Settings, study: StudySpec, now: datetime, *, handles
     design = design_text(settings, study)
     if not handles:
         data, study = without_handles(data, study)
-    with connect_read_only(settings.published_marts) as connection:
-        sampled_days = read_sampled_days(connection, study.name)
-        repeated_days = read_repeated_days(connection, study.name)
-        estimated_days = read_estimated_days(connection, study.name)
     origin = _origin(settings)
     sections = report_sections(data, study, settings, origin, now, design)
-    if estimates := day_sample_section(study, sampled_days, data.built_at):
-        sections.insert(1, estimates)
-    if repeatability := repeatability_section(repeated_days, study.repeat):
-        sections.insert(-2, repeatability)
-    if population := population_section(estimated_days):
-        sections.insert(-2, population)
     pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
     problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
     for name, problem in problems.items():
@@ -126,8 +116,9 @@ def report_sections(
     data: ReportData, study: StudySpec, settings: Settings, origin: str, now: datetime, design: str = ""
 ) -> list[ReportSection]:
     """Return the sections in the order of the page; the arguments are those of `methods_section`."""
-    return [
+    sections = [
         volume_section(data),
+        day_sample_section(study, data.sampled_days, data.built_at),
         observations_section(data),
         rounds_section(data),
         coverage_section(data),
@@ -138,6 +129,9 @@ def report_sections(
         threads_section(data),
         follow_graph_section(data),
         data_age_section(data),
+        repeatability_section(data.repeated_days, study.repeat),
+        population_section(data.estimated_days),
         verification_section(data),
         methods_section(data, study, origin, now, design),
     ]
+    return [section for section in sections if section is not None]

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 from research_assets.collect.population import read_populations, write_population_table
-from research_assets.report.population import EstimatedDay, population_section, read_estimated_days
-from research_assets.warehouse.reader import connect_read_only
+from research_assets.report.data import EstimatedDay
+from research_assets.report.population import population_section
+from research_assets.report.queries import read_report_data
 from research_assets_tests.meanings.moving_world import DRAWN_DAY, SAMPLE, MovingWorld
 
 
@@ -32,9 +33,8 @@ def test_table_is_written_once(world: MovingWorld) -> None:
 
 
 def test_report_has_the_estimate_beside_the_collected_videos(world: MovingWorld) -> None:
-    with connect_read_only(world.settings.published_marts) as connection:
-        [day] = read_estimated_days(connection, SAMPLE.name)
-        assert read_estimated_days(connection, "top") == []
+    [day] = read_report_data(world.settings, SAMPLE.name).estimated_days
+    assert read_report_data(world.settings, "top").estimated_days == []
     section = population_section([day])
     assert section is not None
     assert day.estimate is not None

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from research_assets.planning.inputs import read_day_status
-from research_assets.report.repeatability import read_repeated_days, repeatability_section
+from research_assets.report.queries import read_report_data
+from research_assets.report.repeatability import repeatability_section
 from research_assets.storage.raw_reader import RawTables
-from research_assets.warehouse.reader import connect_read_only
 from research_assets_tests.meanings.moving_world import SAMPLED_DAYS, MovingWorld
 
 NAME = SAMPLED_DAYS.name
@@ -38,8 +38,7 @@ def test_second_collection_loses_no_row_and_keeps_the_day_complete(world: Moving
 
 
 def test_report_states_the_lower_bound(world: MovingWorld) -> None:
-    with connect_read_only(world.settings.published_marts) as connection:
-        days = read_repeated_days(connection, NAME)
+    days = read_report_data(world.settings, NAME).repeated_days
     section = repeatability_section(days, 0.05)
     assert section is not None
     assert "1 day was collected twice within a day" in section.sentences[0]

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from research_assets.estimates.stratified import estimate_total
-from research_assets.report.day_sample import day_sample_section, read_sampled_days, strata_of
-from research_assets.warehouse.reader import connect_read_only
+from research_assets.report.day_sample import day_sample_section, strata_of
+from research_assets.report.queries import read_report_data
 from research_assets_tests.meanings.moving_world import SAMPLED_DAYS, MovingWorld
 
 NAME = SAMPLED_DAYS.name
@@ -53,8 +53,7 @@ def test_estimated_total_agrees_with_the_truth_of_all_days(world: MovingWorld) -
     query = {group: list(conditions) for group, conditions in SAMPLED_DAYS.query.items()}
     by_day = world.harness.app.ground_truth.videos(query, SAMPLED_DAYS.start, LAST)
     truth = sum(len(hits.deliverable) for hits in by_day.values())
-    with connect_read_only(world.settings.published_marts) as connection:
-        days = read_sampled_days(connection, NAME)
+    days = read_report_data(world.settings, NAME).sampled_days
     estimated = estimate_total(strata_of(SAMPLED_DAYS, days, LAST))
     assert estimated.value == 4 * world.rows(f"select count(*) from marts.videos where study = '{NAME}'")[0][0]
     interval = estimated.interval()
