@@ -6,6 +6,7 @@ timestamps are UTC, lists are lists. The marts and their columns are read from t
 Not here: the connection and the filters (see reader.py).
 """
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from research_assets.warehouse.reader import (
     read_studies,
     require_studies,
 )
+
+_WIDE_INTEGER = re.compile(r"U?HUGEINT|DECIMAL\(\d+,0\)")
 
 Day = str | date | np.datetime64 | None
 """A UTC day, or a time within it: with a time zone its UTC day, without one a time in UTC."""
@@ -177,15 +180,21 @@ def to_dataframe(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:
     """Convert a relation to a DataFrame: Int64, boolean, str, float64, datetime64[us, UTC], datetime64 for days, lists.
 
     Integers wider than 64 bits, such as results of `sum`, become Int64; DuckDB raises an error if a value does not fit.
+    A further column of the same name gets a number, as in DuckDB: `study`, `study_1`.
     """
-    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    if "HUGEINT" in kinds.values():
-        cast = (
-            f"{sql_identifier(n)}{'::BIGINT' * (kind == 'HUGEINT')} AS {sql_identifier(n)}" for n, kind in kinds.items()
+    kinds = [str(kind) for kind in relation.types]
+    if any(map(_WIDE_INTEGER.fullmatch, kinds)):
+        kinds = ["BIGINT" if _WIDE_INTEGER.fullmatch(kind) else kind for kind in kinds]
+        relation = relation.project(
+            ", ".join(
+                f"#{number}::BIGINT AS {sql_identifier(name)}" if kind == "BIGINT" else f"#{number}"
+                for number, (name, kind) in enumerate(zip(relation.columns, kinds, strict=True), start=1)
+            )
         )
-        relation = relation.project(", ".join(cast))
     arrays = relation.fetchnumpy()
-    return pd.DataFrame({name: _series(arrays[name], kind) for name, kind in kinds.items()})
+    return pd.DataFrame(
+        {name: _series(values, kind) for (name, values), kind in zip(arrays.items(), kinds, strict=True)}
+    )
 
 
 def _series(values: Any, kind: str) -> Any:

@@ -97,6 +97,15 @@ def test_relations_are_lazy_and_queries_keep_the_types(marts: Warehouse) -> None
     assert nested.s[0] == {"a": [1, None]}
     assert nested.n[0] is None
     assert np.isnan(marts.frame("SELECT NULL::DOUBLE AS x").x[0])
+    wide = marts.frame("SELECT 9007199254740993::DECIMAL(20, 0) AS x, 1.5::DECIMAL(4, 2) AS y")
+    assert (wide.x[0], wide.y[0]) == (9007199254740993, 1.5)
+
+
+def test_no_column_of_a_query_is_lost_if_its_name_occurs_twice(marts: Warehouse) -> None:
+    joined = marts.frame("SELECT 1 AS study, 2 AS study, 'x' AS Study, sum(3) AS study_1 ORDER BY 1")
+    assert joined.to_numpy().tolist() == [[1, 2, "x", 3]]
+    assert len(set(joined.columns)) == 4
+    assert joined.dtypes.astype(str).tolist() == ["Int64", "Int64", "str", "Int64"]
 
 
 def test_warehouse_is_read_only(marts: Warehouse) -> None:
