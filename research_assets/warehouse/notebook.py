@@ -7,6 +7,7 @@ Not here: the connection and the filters (see reader.py).
 """
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,34 +46,38 @@ class MartReader:
 
     def __call__(
         self,
-        study: str | None = None,
+        study: str | Sequence[str] | None = None,
         first: Day = None,
         last: Day = None,
-        columns: list[str] | None = None,
+        columns: str | Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Return the rows of one study (default: all) from the first to the last UTC day, as a DataFrame.
+        """Return the rows of one or several studies (default: all) from the first to the last UTC day, as a DataFrame.
 
-        Raises WarehouseReadError for an unknown study or column, and for days if rows belong to no single day.
+        Raises WarehouseReadError for an unknown study or column, for a last day before the first one, and for days if
+        rows belong to no single day.
         """
         return to_dataframe(self.relation(study, first, last, columns))
 
     def relation(
         self,
-        study: str | None = None,
+        study: str | Sequence[str] | None = None,
         first: Day = None,
         last: Day = None,
-        columns: list[str] | None = None,
+        columns: str | Sequence[str] | None = None,
     ) -> duckdb.DuckDBPyRelation:
         """Return the same rows as a DuckDB relation, which reads nothing until its rows are fetched."""
         mart = self._mart
-        if study is not None:
-            require_studies([study], self._warehouse.studies)
-        if unknown := [name for name in columns or () if name not in mart.names]:
+        studies, names = _listed(study), _listed(columns)
+        require_studies(studies, self._warehouse.studies)
+        if unknown := [name for name in names if name not in mart.names]:
             raise WarehouseReadError(
                 f"The mart {mart.name} has no column {', '.join(unknown)}; it has: {', '.join(mart.names)}."
             )
-        chosen = ", ".join(map(sql_identifier, columns)) if columns else "*"
-        where = filter_condition(mart, [study] if study is not None else [], parse_day(first), parse_day(last))
+        chosen = ", ".join(map(sql_identifier, names)) or "*"
+        days = parse_day(first), parse_day(last)
+        if days[0] and days[1] and days[1] < days[0]:
+            raise WarehouseReadError(f"The last day, {days[1]}, is before the first, {days[0]}. Nothing was read.")
+        where = filter_condition(mart, studies, *days)
         return self._warehouse.sql(
             f"SELECT {chosen} FROM {sql_identifier(mart.name)}" + (f" WHERE {where}" if where else "")
         )
@@ -114,16 +119,20 @@ class Warehouse:
         """Return a query over the marts that DuckDB runs later: `sql("SELECT … FROM videos")`.
 
         `frame(…)` converts it to a DataFrame with the types of the marts; DuckDB's own `.df()` converts ids to floats
-        if some are missing.
+        if some are missing. Raises WarehouseReadError for an empty query, and duckdb.Error for an invalid one.
         """
-        return self._connection.sql(query)
+        # DuckDB returns None for an empty query.
+        relation: duckdb.DuckDBPyRelation | None = self._connection.sql(query)
+        if relation is None:
+            raise WarehouseReadError(f"The query {query!r} contains no statement. Nothing was read.")
+        return relation
 
     def frame(self, query: str | duckdb.DuckDBPyRelation) -> pd.DataFrame:
         """Return the result of a query or relation as a DataFrame with the types of the marts."""
         return to_dataframe(self.sql(query) if isinstance(query, str) else query)
 
     def relation(
-        self, mart: str, study: str | None = None, first: Day = None, last: Day = None
+        self, mart: str, study: str | Sequence[str] | None = None, first: Day = None, last: Day = None
     ) -> duckdb.DuckDBPyRelation:
         """Return a mart by its name, filtered as in a call of it, as a relation that DuckDB runs later."""
         return self._reader(mart).relation(study, first, last)
@@ -165,6 +174,10 @@ class Warehouse:
         return (
             f"{self.path} ({kind}{newer})\nStudies: {', '.join(self.studies) or 'none'}\nMarts: {', '.join(self.marts)}"
         )
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def open_warehouse(folder: str | Path | None = None) -> Warehouse:

@@ -81,6 +81,8 @@ def test_mart_is_filtered_by_study_days_and_columns(marts: Warehouse) -> None:
     assert len(marts.videos()) == 5
     assert set(marts.videos(study="garden", last=DAY1).video_id) == {ANNA_VIDEO, BEN_VIDEO}
     assert list(marts.videos(first="2026-02-02", columns=["video_id"]).video_id) == [CARL_VIDEO]
+    assert len(marts.videos(study=["garden", "bikes"])) == 5
+    assert list(marts.videos(columns="video_id").columns) == ["video_id"]
     coverage = marts.coverage(study="garden", first=at(2, 23), last=date(2026, 2, 2))
     assert set(coverage.partition_day) == {pd.Timestamp(DAY2)}
 
@@ -126,6 +128,10 @@ def test_errors_list_the_available_names(marts: Warehouse, tmp_path: Path) -> No
         marts.users(first=DAY1)
     with pytest.raises(WarehouseReadError, match="'February' is not a calendar day"):
         marts.videos(first="February")
+    with pytest.raises(WarehouseReadError, match="last day, 2026-02-01, is before the first, 2026-02-02"):
+        marts.videos(first="2026-02-02", last="2026-02-01")
+    with pytest.raises(WarehouseReadError, match="query '-- ' contains no statement"):
+        marts.frame("-- ")
     with pytest.raises(WarehouseReadError, match=r"none does not exist, .* no warehouse.*research-assets demo"):
         ra.open(tmp_path / "none")
     (tmp_path / "warehouse.duckdb").write_text("no database")
