@@ -53,6 +53,8 @@ MART_ORDER = (
     "rejected_rows",
     "population",
     "repeatability",
+    "verification",
+    "withdrawals",
     "quota_usage",
     "api_changes",
     "codebook",
