@@ -34,8 +34,8 @@ class StudyTotals:
 class StudyDay:
     """A publication day: the state of its search, and the rows in the marts.
 
-    `offered` raw hits were reported and `kept` rows retained at the first complete observation. The newest one did not
-    return `not_returned` of the videos again.
+    `offered` raw hits were reported and `kept` rows retained at the first complete observation. Neither the newest one
+    nor a later attempt returned `not_returned` of the videos again; None without a complete observation.
     """
 
     day: date
@@ -45,7 +45,7 @@ class StudyDay:
     comments: int
     offered: int | None
     kept: int | None
-    not_returned: int
+    not_returned: int | None
     views_median: float | None
 
 
@@ -296,6 +296,19 @@ class FollowList:
 
 
 @dataclass(frozen=True, slots=True)
+class Attrition:
+    """The collected videos of days with a complete observation.
+
+    The first complete observation of the day did not return `n_added` of them, and `n_gone` were not returned since the
+    newest one began.
+    """
+
+    n_videos: int
+    n_added: int
+    n_gone: int
+
+
+@dataclass(frozen=True, slots=True)
 class DailyObservations:
     """Observations of videos on one UTC day, or in the week that begins with it.
 
@@ -425,7 +438,7 @@ class ReportData:
     top_share: float | None
     engagement: Sequence[Distribution]
     threads: Sequence[Distribution]
-    depths: Sequence[tuple[int, int]]
+    depths: Sequence[tuple[int | None, int]]
     degrees: Sequence[DegreeShare]
     follow_lists: Sequence[FollowList]
     ages: Sequence[Distribution]
@@ -434,6 +447,7 @@ class ReportData:
     observation_ages: Sequence[ObservationAges]
     comment_ages: CommentAges
     first_yield: Yield | None
+    attrition: Attrition
     rounds: Sequence[ObservationRound]
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]

@@ -16,6 +16,7 @@ from research_assets.estimates.yields import estimate_yield
 from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
     ApiChange,
+    Attrition,
     Bin,
     CanaryCheck,
     ColumnFill,
@@ -202,10 +203,24 @@ select
 from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc, endpoint
 """
 
+# The creator of each handle, so that a renamed account is one creator. A handle that several accounts had is its own.
+_OWNERS_SQL = """owners as (
+  select handle, any_value(username) as owner
+  from (
+    select username, unnest(list_append(coalesce(former_usernames, []), username)) as handle
+    from marts.creators where study = $study
+  )
+  group by handle having count(*) = 1
+)"""
+
 # Not from the mart `hashtags`, which counts by day: creators and medians over all days do not follow from it.
-HASHTAGS_SQL = """
-select hashtag, count(*) as videos, count(distinct username), median(view_count)::double, sum(view_count)::bigint
-from (select username, view_count, unnest(hashtags) as hashtag from marts.videos where study = $study)
+HASHTAGS_SQL = f"""
+with {_OWNERS_SQL}
+select hashtag, count(*) as videos, count(distinct creator), median(view_count)::double, sum(view_count)::bigint
+from (
+  select coalesce(owner, username) as creator, view_count, unnest(hashtags) as hashtag
+  from marts.videos left join owners on handle = username where study = $study
+)
 group by hashtag order by videos desc, hashtag limit $top
 """
 
@@ -256,9 +271,11 @@ left join (
 ) as comments using (video_id)
 """
 
+# The estimates are for the videos of the collected days, so the weight is that of the video on its day.
 REPLIES_PER_COMMENT_SQL = """
-select coalesce(n_replies, 0) as x, top.sampling_weight as weight
+select coalesce(n_replies, 0) as x, days.inclusion_probability / top.inclusion_probability as weight
 from marts.comments as top
+left join marts.study_days as days on days.study = top.study and days.day = top.day
 left join (
   select thread_root_id, count(*) as n_replies from marts.comments
   where study = $study and is_reply group by thread_root_id
@@ -364,6 +381,15 @@ select sum(offered)::bigint, sum(kept)::bigint from marts.observation_rounds
 where study = $study and round_number = 1 group by capture, started_at order by min(day)
 """
 
+ATTRITION_SQL = """
+select
+  coalesce(sum(days.n_videos), 0)::bigint, coalesce(sum(days.n_videos - rounds.n_returned), 0)::bigint,
+  coalesce(sum(days.n_not_returned), 0)::bigint
+from marts.observation_rounds as rounds
+join marts.study_days as days on days.study = rounds.study and days.day = rounds.day
+where rounds.study = $study and rounds.round_number = 1
+"""
+
 ROUNDS_SQL = """
 select
   round_number, count(*), median(age_days), sum(offered)::bigint, sum(kept)::bigint, sum(n_first_seen)::bigint,
@@ -372,15 +398,18 @@ from marts.observation_rounds where study = $study group by round_number order b
 """
 
 # The videos at risk in a round: known before it, and not lost in an earlier one.
-CREATOR_ROUNDS_SQL = """
+CREATOR_ROUNDS_SQL = f"""
+with {_OWNERS_SQL}
 select
-  videos.username, rounds.round_number, count(*), count(*) filter (where videos.missed_at = rounds.started_at)
+  coalesce(owners.owner, videos.username), rounds.round_number, count(*),
+  count(*) filter (where videos.missed_at = rounds.started_at)
 from marts.videos as videos
+left join owners on owners.handle = videos.username
 join marts.observation_rounds as rounds
   on rounds.study = videos.study and rounds.day = videos.day and videos.first_seen_at < rounds.started_at
   and (videos.missed_at is null or videos.missed_at >= rounds.started_at)
 where videos.study = $study
-group by videos.username, rounds.round_number
+group by all
 """
 
 # Lists of videos without comments need no request; their age says nothing about the time of a request.
@@ -502,6 +531,7 @@ class _Reader:
             observation_ages=[ObservationAges(*row) for row in self._rows(OBSERVATION_AGES_SQL)],
             comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
             first_yield=estimate_yield(self._rows(FIRST_YIELD_SQL)),
+            attrition=Attrition(*self._rows(ATTRITION_SQL)[0]),
             rounds=self._rounds(),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],

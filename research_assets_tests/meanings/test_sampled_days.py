@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from research_assets.estimates.stratified import estimate_total
 from research_assets.report.day_sample import day_sample_section, read_sampled_days, strata_of
+from research_assets.report.queries import read_report_data
 from research_assets.warehouse.reader import connect_read_only
 from research_assets_tests.meanings.moving_world import SAMPLED_DAYS, MovingWorld
 
@@ -30,6 +31,14 @@ def test_videos_have_the_weight_of_the_day_and_comments_that_of_both_stages(worl
     )
     assert comments == [(0.125, 8.0)]
     assert world.rows("select distinct sampling_weight from marts.videos where study = 'top'") == [(1.0,)]
+
+
+def test_charts_of_threads_have_the_weight_of_the_video_on_its_day(world: MovingWorld) -> None:
+    data = read_report_data(world.settings, NAME)
+    _, replies = data.threads
+    assert replies.is_weighted
+    # Their estimates are those for the videos of the collected days, of which half are sampled.
+    assert replies.weighted_zeros + sum(one.number for one in replies.bins) == 2 * data.overall.comments > 0
 
 
 def test_videos_know_what_is_collected_of_their_comments(world: MovingWorld) -> None:
