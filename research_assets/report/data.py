@@ -27,7 +27,7 @@ class StudyTotals:
     refused: int
     first_request: datetime | None
     last_request: datetime | None
-    views: int
+    views: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class UnitGroup:
     asked: int
     offered: int
     kept: int
-    expected: int | None
+    expected: float | None
     requests: float
     first_at: datetime | None
     last_at: datetime | None
@@ -107,7 +107,7 @@ class ExcessRows:
     """Units with more retained than expected rows, and how many more they have."""
 
     units: int
-    rows: int
+    rows: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class DistinctMissing:
     reason: str
     units: int
     videos: int
-    views: int
+    views: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class RankedItem:
     videos: int
     other: int
     views_median: float | None
-    views: int | None
+    views: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ select
   coalesce(sum(n_over_quota), 0)::bigint,
   min(first_sent_at),
   max(last_sent_at),
-  (select coalesce(sum(view_count), 0)::bigint from marts.videos where study = $study)
+  (select coalesce(sum(view_count), 0)::double from marts.videos where study = $study)
 from marts.quota_usage where study = $study
 """
 
@@ -90,7 +90,7 @@ UNITS_SQL = """
 select
   entity, unit_kind, state, count(*),
   coalesce(sum(asked), 0)::bigint, coalesce(sum(offered), 0)::bigint, coalesce(sum(kept), 0)::bigint,
-  sum(expected)::bigint, coalesce(sum(requests), 0)::double, min(first_at), max(last_at),
+  sum(expected)::double, coalesce(sum(requests), 0)::double, min(first_at), max(last_at),
   coalesce(sum(first_offered), 0)::bigint, coalesce(sum(first_kept), 0)::bigint
 from marts.coverage
 where study = $study and (entity <> 'videos' or unit_kind = 'day')
@@ -135,7 +135,7 @@ from (
 """
 
 EXCESS_SQL = """
-select count(*), coalesce(sum(kept - expected), 0)::bigint
+select count(*), coalesce(sum(kept - expected::double), 0)
 from marts.coverage where study = $study and state = 'complete' and kept > expected
 """
 
@@ -161,7 +161,7 @@ with units as (
 select
   units.entity, unit_kind, state,
   min(masked) || case when count(distinct masked) > 1 then ' (and similar reasons with other numbers)' else '' end,
-  count(*), count(videos.video_id), coalesce(sum(videos.view_count), 0)::bigint
+  count(*), count(videos.video_id), coalesce(sum(videos.view_count), 0)::double
 from units
 left join marts.videos as videos
   on videos.study = $study and units.entity = 'comments' and unit_kind = 'video'
@@ -216,7 +216,7 @@ _OWNERS_SQL = """owners as (
 # Not from the mart `hashtags`, which counts by day: creators and medians over all days do not follow from it.
 HASHTAGS_SQL = f"""
 with {_OWNERS_SQL}
-select hashtag, count(*) as videos, count(distinct creator), median(view_count)::double, sum(view_count)::bigint
+select hashtag, count(*) as videos, count(distinct creator), median(view_count)::double, sum(view_count)::double
 from (
   select coalesce(owner, username) as creator, view_count, unnest(hashtags) as hashtag
   from marts.videos left join owners on handle = username where study = $study

@@ -421,6 +421,21 @@ def test_handles_of_a_renamed_account_are_one_creator_of_a_hashtag(settings: Set
     assert (first.name, first.videos, first.other) == (SCRIPT, 6, 3)
 
 
+def test_impossible_counts_stop_no_report(settings: Settings) -> None:
+    rows = garden_rows()
+    for one in rows["videos"][:2]:
+        one |= {"view_count": 2**63 - 1, "hashtags": [SCRIPT]}
+    rows["coverage"] += [
+        unit("comments", "video", str(video), kept=3, expected=count)
+        for video, count in ((12, 2**63 - 1), (13, 2**63 - 1), (14, -(2**63)))
+    ]
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    assert data.overall.views == pytest.approx(2**64)
+    assert data.excess.rows == pytest.approx(2**63)
+    assert "added up to 9,223,372,036,854,775,808" in str(methods_section(data, STUDY, "sandbox", NOW).sentences)
+
+
 def test_histogram_of_an_even_distribution_has_even_bars(settings: Settings) -> None:
     rows = garden_rows()
     [template, *_] = rows["videos"]
