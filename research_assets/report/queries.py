@@ -300,11 +300,11 @@ from degrees group by direction, degree order by direction, degree
 """
 
 # The estimators of Horvitz and Thompson (total) and of Hájek (mean and share, by linearization) for a Poisson sample:
-# each video is drawn by itself.
+# each video is drawn by itself. A study that was edited can have days of which all videos were selected.
 SAMPLED_COMMENTS_SQL = """
 with drawn as (
   select unit, state, inclusion_probability as pi from marts.coverage
-  where study = $study and entity = 'comments' and unit_kind = 'video' and selection = 'sample'
+  where study = $study and entity = 'comments' and unit_kind = 'video' and inclusion_probability > 0
 ),
 
 sampled as (
@@ -323,6 +323,7 @@ select
   any_value(mean), sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi),
   any_value(share), sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi)
 from sampled cross join means
+where (select min(pi) from drawn) < 1
 """
 
 FOLLOW_LISTS_SQL = """
