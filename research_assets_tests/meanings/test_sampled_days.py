@@ -1,5 +1,6 @@
 """A sample of days: weights of both stages, and estimates that agree with the truth of all days."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from research_assets.estimates.stratified import estimate_total
@@ -56,6 +57,21 @@ def test_videos_know_what_is_collected_of_their_comments(world: MovingWorld) -> 
     )
     assert (False, 0.125) in states
     assert (True, None) in states
+
+
+def test_counts_that_no_video_has_are_not_estimated(world: MovingWorld) -> None:
+    with connect_read_only(world.settings.published_marts) as connection:
+        days = read_sampled_days(connection, NAME)
+    # As in a study that requests no shares, and has a day without videos, of which every count is 0.
+    without = [replace(one, counts=(*one.counts[:-1], None)) for one in days[:-1]]
+    empty = replace(days[-1], counts=(0.0,) * len(days[-1].counts))
+    section = day_sample_section(SAMPLED_DAYS, [*without, empty], world.harness.clock.now())
+    assert section is not None
+    [table] = section.tables
+    labels = [row[0] for row in table.rows]
+    assert "likes, total" in labels
+    assert not [label for label in labels if "shares" in label]
+    assert "No estimate, because the videos of at least one day have no such count: shares." in table.note
 
 
 def test_estimated_total_agrees_with_the_truth_of_all_days(world: MovingWorld) -> None:
