@@ -5,6 +5,12 @@
 {% macro default__from_unix_seconds(seconds) %}to_timestamp({{ seconds }}){% endmacro %}
 {% macro spark__from_unix_seconds(seconds) %}timestamp_seconds({{ seconds }}){% endmacro %}
 
+{# Convert Unix seconds of the API to a timestamp; null for a number that is no time from 1970 to 9999, such as 0 or
+   milliseconds. Programs that read the marts know no later year. #}
+{% macro time_of_api(seconds) -%}
+    {{ from_unix_seconds('case when ' ~ seconds ~ ' between 1 and 253402300799 then ' ~ seconds ~ ' end') }}
+{%- endmacro %}
+
 {# Convert the id of a video or comment to its upload time: the upper 32 bits are Unix seconds. #}
 {% macro uploaded_at(id) %}{{ return(adapter.dispatch('uploaded_at')(id)) }}{% endmacro %}
 {% macro default__uploaded_at(id) %}to_timestamp({{ id }} >> 32){% endmacro %}
@@ -64,10 +70,16 @@
 {% macro default__explode(list) %}unnest({{ list }}){% endmacro %}
 {% macro spark__explode(list) %}explode({{ list }}){% endmacro %}
 
-{# Sum of integers, as a 64-bit integer: DuckDB's sum is 128 bits wide, which Parquet stores as a float. #}
-{% macro sum_integer(expression) -%}
-    cast(sum({{ expression }}) as bigint)
-{%- endmacro %}
+{# Sum of integers, as a 64-bit integer: DuckDB's sum is 128 bits wide, which Parquet stores as a float. Null if the sum
+   has more than 64 bits, so that one impossible count of the API prevents no build. #}
+{% macro sum_integer(expression) %}{{ return(adapter.dispatch('sum_integer')(expression)) }}{% endmacro %}
+{% macro default__sum_integer(expression) %}try_cast(sum({{ expression }}) as bigint){% endmacro %}
+{% macro spark__sum_integer(expression) %}cast(try_sum({{ expression }}) as bigint){% endmacro %}
+
+{# Difference of two integers; null if it has more than 64 bits. #}
+{% macro difference(one, other) %}{{ return(adapter.dispatch('difference')(one, other)) }}{% endmacro %}
+{% macro default__difference(one, other) %}try_cast(cast({{ one }} as hugeint) - {{ other }} as bigint){% endmacro %}
+{% macro spark__difference(one, other) %}try_subtract({{ one }}, {{ other }}){% endmacro %}
 
 {# The values of a group that are not null, as a sorted list; null if there are none. #}
 {% macro collect_sorted(expression) %}{{ return(adapter.dispatch('collect_sorted')(expression)) }}{% endmacro %}

@@ -3,7 +3,7 @@
     id as video_id,
     username,
     {{ upper_code('region_code') }} as region_code,
-    {{ from_unix_seconds('create_time') }} as created_at,
+    {{ time_of_api('create_time') }} as created_at,
     {{ uploaded_at('id') }} as uploaded_at,
     video_description as description,
     video_duration as duration_seconds,

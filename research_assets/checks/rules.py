@@ -118,8 +118,8 @@ MAX_PUBLICATION_LAG = 7 * 86_400
 _VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
     "ids_match_timestamps",
     "The upload time in a video's id (id >> 32) is before its publication, by at most 7 days.",
-    "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from rows_held"
-    f" where create_time - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
+    "select id, day, create_time::hugeint - (id >> 32) as seconds_after_upload, capture from rows_held"
+    f" where create_time::hugeint - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
     "Single videos may be drafts that were published long after their upload. Many such rows mean that ids or times "
     "are damaged: compare them with the captures.",
 )
@@ -127,9 +127,9 @@ _VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
 _COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
     "ids_match_timestamps",
     "A comment's time is within one day after the time in its id (id >> 32), and after the upload of its video.",
-    "select id, video_id, create_time - (id >> 32) as seconds_after_id, create_time - (video_id >> 32)"
-    " as seconds_after_video, capture from rows_held where create_time - (id >> 32) not between -60 and 86400"
-    " or create_time - (video_id >> 32) < -60",
+    "select id, video_id, time - (id >> 32) as seconds_after_id, time - (video_id >> 32) as seconds_after_video,"
+    " capture from (select *, create_time::hugeint as time from rows_held)"
+    " where time - (id >> 32) not between -60 and 86400 or time - (video_id >> 32) < -60",
     "Many such rows mean that ids or times are damaged. " + RECOLLECT_ADVICE,
 )
 
@@ -148,7 +148,9 @@ _ROWS_MATCH_PARTITION = {
     "videos": CheckRule(
         "rows_match_partition",
         "Each video was published on the UTC day of its partition.",
-        "select id, day, to_timestamp(create_time) as published, capture from rows_held"
+        # A number that is no time is a matter of `ids_match_timestamps`.
+        "select id, day, to_timestamp(create_time) as published, capture"
+        " from (from rows_held where create_time between 1 and 253402300799)"
         " where to_timestamp(create_time)::date <> day",
         "Pages of a search contained other data, so the day's rows are unreliable. " + RECOLLECT_ADVICE,
     ),
@@ -178,7 +180,8 @@ _VIEWS_DO_NOT_DECREASE = CheckRule(
     """
     select id, observed_at, view_count,
         lag(view_count) over (partition by id order by observed_at, capture) as views_before
-    from rows_held qualify view_count + 10 < views_before and view_count * 10 < views_before * 9
+    from (select * replace (view_count::hugeint as view_count) from rows_held)
+    qualify view_count + 10 < views_before and view_count * 10 < views_before * 9
     """,
     "The API returned older or other counts (reference §7 #13), so changes over time may be wrong. Compare all "
     "observations in the mart video_observations.",

@@ -26,7 +26,7 @@ class PopulationEstimate:
 
     `n_pairs` is the sum over pairs of draws of the products of their sizes, `n_shared` the number of items that pairs
     share. `estimate` is their ratio, and the limits follow from the exact Poisson limits of `n_shared`; `estimate` and
-    `high` are None without a shared item.
+    `high` are None without a shared item. None of the three is below `n_distinct`.
     """
 
     n_draws: int
@@ -56,10 +56,10 @@ def estimate_population(draws: Sequence[Collection[Hashable]], level: float = LE
         n_distinct=len(counts),
         n_pairs=n_pairs,
         n_shared=n_shared,
-        estimate=n_pairs / n_shared if n_shared else None,
-        # There are at least as many items as were seen.
+        # There are at least as many items as were seen. If some are drawn much more often, the ratio is lower.
+        estimate=max(float(len(counts)), n_pairs / n_shared) if n_shared else None,
         low=max(float(len(counts)), n_pairs / most),
-        high=n_pairs / fewest if fewest else None,
+        high=max(float(len(counts)), n_pairs / fewest) if fewest else None,
     )
 
 

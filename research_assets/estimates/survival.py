@@ -32,15 +32,21 @@ class Survival:
     jackknife: float | None = None
     n_clusters: int = 0
 
+    @property
+    def is_clustered(self) -> bool:
+        """Return whether the interval is that of the jackknife: there are clusters, and they differ."""
+        # Rounding must not pass for a difference between clusters.
+        return self.jackknife is not None and self.jackknife > 1e-12
+
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
         """Return the confidence interval on the scale log(-log S), which stays within 0 and 1.
 
-        It is that of the jackknife with t(m-1) quantiles if there are clusters, otherwise Greenwood's. None without a
-        variance, or if every item survived or none did.
+        It is that of the jackknife with t(m-1) quantiles if there are clusters that differ, otherwise Greenwood's. None
+        without a variance, or if every item survived or none did.
         """
         if not 0 < self.share < 1:
             return None
-        if self.jackknife is not None:
+        if self.jackknife is not None and self.is_clustered:
             variance, quantile = self.jackknife, t_quantile((1 + level) / 2, self.n_clusters - 1)
         elif self.greenwood is not None:
             variance, quantile = self.greenwood, normal_quantile((1 + level) / 2)

@@ -25,13 +25,19 @@ class Yield:
         """Return the returned rows as a share of the reported ones."""
         return self.returned / self.reported
 
+    @property
+    def shows_difference(self) -> bool:
+        """Return whether the searches differ in their yield: one alone cannot, nor can those that returned all."""
+        # Rounding must not pass for a difference.
+        return self.variance is not None and self.variance * self.reported > 1e-12
+
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Return the confidence interval with t(n-1) quantiles, within 0 and 1.
 
-        For one search it is Wilson's, which assumes that rows are returned independently of each other.
+        Without a difference between searches it is Wilson's, which assumes that rows are returned independently.
         """
-        if self.variance is None:
-            return wilson_interval(self.returned, self.reported, level) or (0.0, 1.0)
+        if self.variance is None or not self.shows_difference:
+            return wilson_interval(min(self.returned, self.reported), self.reported, level) or (0.0, 1.0)
         half = t_quantile((1 + level) / 2, self.n_searches - 1) * sqrt(self.variance)
         return max(0.0, self.share - half), min(1.0, self.share + half)
 

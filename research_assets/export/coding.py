@@ -51,8 +51,9 @@ def draw(
     source = f"warehouse.{MARTS_SCHEMA}.{sql_identifier(mart.name)}"
     where = f"WHERE {selection.condition}" if selection.condition else ""
     ((population, strata),) = connection.sql(
-        f"SELECT count(*), count(DISTINCT coalesce({stratum}::VARCHAR, '')) FROM {source} {where}"
+        f"SELECT count(*), count(DISTINCT {stratum}) + max(({stratum} IS NULL)::INT) FROM {source} {where}"
     ).fetchall()
+    strata = strata or 0
     if strata > request.draw:
         raise ExportError(
             f"The column {request.by} has {strata:,} values, more than the {request.draw:,} rows to draw. Nothing was "
@@ -72,15 +73,16 @@ def draw(
         f"NULL::VARCHAR AS {CODER}, NULL::VARCHAR AS {NOTE} FROM {source} {where}) WHERE draw_rank <= {size} "
         f"ORDER BY {sql_identifier(key)}"
     )
+    ((drawn,),) = connection.sql(f"SELECT count(*) FROM {sql_identifier(mart.name)}").fetchall()
     probability = ExportColumn(
         PROBABILITY, "DOUBLE", PROBABILITY, "Probability with which the row was drawn (ratio, 0 to 1)."
     )
     shown = (*first, probability, *_EMPTY, *rest, *marks)
-    by = f", {size:,} of each value of {request.by}" if request.by else ""
+    by = f", at most {size:,} of each value of {request.by}" if request.by else ""
     return replace(
         selection,
         condition="",
-        note=f"random sample of {request.draw:,} of {population:,} rows without replacement{by}, seed {request.seed}",
+        note=f"random sample of {drawn:,} of {population:,} rows without replacement{by}, seed {request.seed}",
         columns=tuple(
             replace(one, sql=sql_identifier(one.name), treatment=one.treatment or ("kept" * request.pseudonymous))
             for one in shown

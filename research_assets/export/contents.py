@@ -54,13 +54,17 @@ def software_version() -> str:
 def read_coverage_counts(
     connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], request: ExportRequest
 ) -> list[CoverageCount]:
-    """Return the coverage of the exported studies and days; empty without the mart `coverage`."""
+    """Return the coverage of the exported studies and days, as the report counts it; empty without the mart `coverage`.
+
+    Of the searches only days are units: parts of a day, canary checks and searches for missing accounts are none.
+    """
     if "coverage" not in marts:
         return []
     where = filter_condition(marts["coverage"], request.studies, request.first, request.last)
     rows = connection.sql(
         "SELECT study, entity, state, count(*), sum(asked)::BIGINT, sum(offered)::BIGINT, sum(kept)::BIGINT "
-        f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"
+        f"FROM coverage WHERE (entity <> 'videos' OR unit_kind = 'day'){' AND ' + where if where else ''} "
+        "GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     return [CoverageCount(*row) for row in rows]
 

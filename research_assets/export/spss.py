@@ -163,7 +163,8 @@ def _seconds(series: Any) -> Any:
     import pandas as pd
 
     times = pd.to_datetime(series)
-    return (times - pd.Timestamp(0)).dt.total_seconds() + _EPOCH_SECONDS
+    # In nanoseconds, the default of pandas, the year 2262 is the last one.
+    return (times - pd.Timestamp(0).as_unit("s")).dt.total_seconds() + _EPOCH_SECONDS
 
 
 def fitting(text: str) -> str:

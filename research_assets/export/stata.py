@@ -31,7 +31,7 @@ VERSION = 118
 NAME, LABEL, STR = 32, 80, 2045
 """Maximum length of a name and of a label (characters), and of a text of fixed width (bytes)."""
 
-_EXACT = 2**53
+_EXACT = 2**53 - 1
 """Largest integer up to which a double represents every integer."""
 
 RESERVED = frozenset(
@@ -64,7 +64,8 @@ def read_frame(
     expressions = (f"{columns.stata_sql(column)} AS {sql_identifier(column.name)}" for column in export_columns)
     frame: Any = to_dataframe(connection.sql(select_sql(selection.mart, expressions, selection.condition)))
     for name in frame.columns:
-        if str(frame[name].dtype) == "Int64" and bool((frame[name].abs() > _EXACT).any()):
+        # The absolute value of the smallest integer has more than 64 bits.
+        if str(frame[name].dtype) == "Int64" and not bool(frame[name].between(-_EXACT, _EXACT).all()):
             frame[name] = frame[name].astype("str")
     return frame
 

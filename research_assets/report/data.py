@@ -27,15 +27,15 @@ class StudyTotals:
     refused: int
     first_request: datetime | None
     last_request: datetime | None
-    views: int
+    views: float
 
 
 @dataclass(frozen=True, slots=True)
 class StudyDay:
     """A publication day: the state of its search, and the rows in the marts.
 
-    `offered` raw hits were reported and `kept` rows retained at the first complete observation. The newest one did not
-    return `not_returned` of the videos again.
+    `offered` raw hits were reported and `kept` rows retained at the first complete observation. Neither the newest one
+    nor a later attempt returned `not_returned` of the videos again; None without a complete observation.
     """
 
     day: date
@@ -45,7 +45,7 @@ class StudyDay:
     comments: int
     offered: int | None
     kept: int | None
-    not_returned: int
+    not_returned: int | None
     views_median: float | None
 
 
@@ -63,7 +63,7 @@ class UnitGroup:
     asked: int
     offered: int
     kept: int
-    expected: int | None
+    expected: float | None
     requests: float
     first_at: datetime | None
     last_at: datetime | None
@@ -107,7 +107,7 @@ class ExcessRows:
     """Units with more retained than expected rows, and how many more they have."""
 
     units: int
-    rows: int
+    rows: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class DistinctMissing:
     reason: str
     units: int
     videos: int
-    views: int
+    views: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class RankedItem:
     videos: int
     other: int
     views_median: float | None
-    views: int | None
+    views: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +296,19 @@ class FollowList:
 
 
 @dataclass(frozen=True, slots=True)
+class Attrition:
+    """The collected videos of days with a complete observation.
+
+    The first complete observation of the day did not return `n_added` of them, and `n_gone` were not returned since the
+    newest one began.
+    """
+
+    n_videos: int
+    n_added: int
+    n_gone: int
+
+
+@dataclass(frozen=True, slots=True)
 class DailyObservations:
     """Observations of videos on one UTC day, or in the week that begins with it.
 
@@ -408,14 +421,14 @@ SAMPLED_COUNTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class SampledDay:
-    """A drawn day of a study with a sample of days: whether it is complete.
+    """A drawn day of a study with a sample of days: whether it is complete, and its counts.
 
-    The counts are in the order of `SAMPLED_COUNTS`.
+    The counts are in the order of `SAMPLED_COUNTS`, None if one is unknown because no video of the day has it.
     """
 
     day: date
     is_complete: bool
-    counts: tuple[float, ...]
+    counts: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,7 +499,7 @@ class ReportData:
     top_share: float | None
     engagement: Sequence[Distribution]
     threads: Sequence[Distribution]
-    depths: Sequence[tuple[int, int]]
+    depths: Sequence[tuple[int | None, int]]
     degrees: Sequence[DegreeShare]
     follow_lists: Sequence[FollowList]
     ages: Sequence[Distribution]
@@ -495,6 +508,7 @@ class ReportData:
     observation_ages: Sequence[ObservationAges]
     comment_ages: CommentAges
     first_yield: Yield | None
+    attrition: Attrition
     rounds: Sequence[ObservationRound]
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]

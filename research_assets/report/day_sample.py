@@ -10,14 +10,15 @@ from research_assets.estimates.stratified import Estimated, Stratum, estimate_ra
 from research_assets.planning.messages import describe_day_sample, pluralize
 from research_assets.report.data import SAMPLED_COUNTS, SampledDay
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns
-from research_assets.report.formatting import format_number
+from research_assets.report.formatting import format_number, join_words
 from research_assets.study.spec import StudySpec
 
 
 def strata_of(study: StudySpec, days: Sequence[SampledDay], last: date) -> list[Stratum]:
     """Return the strata of a study's days up to `last`, by weekday and then by period.
 
-    The values of a day are its counts, and 1 for the day itself; 0 for a drawn day outside of the study.
+    The values of a day are its counts, and 1 for the day itself; 0 for a drawn day outside of the study. An unknown
+    count is 0 as well, so its column has no meaning.
     """
     sample = study.day_sample
     if sample is None:
@@ -32,7 +33,7 @@ def strata_of(study: StudySpec, days: Sequence[SampledDay], last: date) -> list[
             if not study.start <= day <= last:
                 values.append(outside)
             elif (found := by_day.get(day)) and found.is_complete:
-                values.append((*found.counts, 1.0))
+                values.append((*(count or 0.0 for count in found.counts), 1.0))
         strata.append((stratum.drawn[0].weekday() if "weekday" in sample.by else 0, stratum.name, values, stratum))
     strata.sort(key=lambda one: one[:2])
     return [Stratum(stratum.n_days, tuple(values)) for _, _, values, stratum in strata]
@@ -68,8 +69,12 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
             "A stratum with one sampled day shows no variance. Such strata are collapsed in pairs, of the same weekday "
             "in neighbouring periods where there are some. Their standard errors are rather too high than too low."
         )
-    rows = []
+    rows: list[list[str]] = []
+    unknown: list[str] = []
     for column, label in enumerate(SAMPLED_COUNTS.values()):
+        if any(one.counts[column] is None for one in complete):
+            unknown.append(label)
+            continue
         total, per_day = estimate_total(strata, column), estimate_ratio(strata, column, len(SAMPLED_COUNTS))
         rows.append([f"{label}, total", *_cells(total)])
         rows.append([f"{label}, mean of a day", *_cells(per_day)])
@@ -80,6 +85,8 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
         "Estimates for all days of the study, sampled or not. Counts are those of the newest observation of each "
         "video. Weights of single videos and comments: sampling_weight in the tables videos and comments."
     )
+    if unknown:
+        note += f" No estimate, because the videos of at least one day have no such count: {join_words(unknown)}."
     return ReportSection(name, title, sentences, [], [ReportTable("Estimates for all days", columns, rows, note=note)])
 
 

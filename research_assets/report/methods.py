@@ -249,14 +249,16 @@ def _attrition(data: ReportData) -> str:
     """Return how many videos later observations added, and how many they did not return again."""
     if not any(times > 1 for times, _ in data.observations):
         return ""
-    days, n_gone = combine_units(data, "videos", "day"), sum(day.not_returned for day in data.days)
-    n_added = max(0, data.overall.videos - days.first_kept)
+    found = data.attrition
+    if not found.n_videos:
+        return ""
+    of_days = " of days with a complete observation" if found.n_videos < data.overall.videos else ""
     return (
-        f"Of {pluralize(data.overall.videos, 'distinct video')}, {format_number(n_added)} "
-        f"({format_share(n_added, data.overall.videos)}) {was_were(n_added)} not "
-        f"returned by the first complete observation of their day, and {format_number(n_gone)} "
-        f"({format_share(n_gone, data.overall.videos)}) {was_were(n_gone)} not returned again by the newest one "
-        f"(attrition).{_survival(data)}"
+        f"Of {pluralize(found.n_videos, 'distinct video')}{of_days}, {format_number(found.n_added)} "
+        f"({format_share(found.n_added, found.n_videos)}) {was_were(found.n_added)} not "
+        f"returned by the first complete observation of their day, and {format_number(found.n_gone)} "
+        f"({format_share(found.n_gone, found.n_videos)}) {was_were(found.n_gone)} not returned again by the newest one "
+        f"or since (attrition).{_survival(data)}"
     )
 
 
@@ -265,9 +267,10 @@ def _survival(data: ReportData) -> str:
     last = data.rounds[-1] if data.rounds else None
     if not last or not last.survival or not (interval := last.survival.interval()):
         return ""
+    method = "jackknife by creator" if last.survival.is_clustered else "Greenwood's variance"
     return (
         f" By the product-limit estimator over complete observations, {format_percent(last.survival.share)} "
-        f"({format_interval(interval)}; jackknife by creator) of the videos were still returned by the "
+        f"({format_interval(interval)}; {method}) of the videos were still returned by the "
         f"{_ordinal_observation(last.number)}, at a median age of {format_number(last.age)} days."
     )
 
@@ -283,22 +286,24 @@ def _comments(data: ReportData, study: StudySpec) -> str:
     }[rule.videos]
     replies = "including" if rule.replies == "all" else "excluding"
     lists, overall = combine_units(data, "comments", "video"), data.overall
-    n_complete = _n_complete(data, "comments", "video")
+    complete = combine_units(data, "comments", "video", "complete")
     expected = (
-        f"; the comment counts of these videos added up to {format_number(lists.expected)}" if lists.expected else ""
+        f"; the comment counts of these videos added up to {format_number(complete.expected)}"
+        if complete.expected
+        else ""
     )
     excess = (
         ". The lists contain more comments than the counts because the counts were up to 10 days old and were observed "
         "before the lists"
-        if lists.expected and lists.kept > lists.expected
+        if complete.expected and complete.kept > complete.expected
         else ""
     )
     return (
         f"Comments were collected for {videos}, {replies} replies. Of {pluralize(lists.units, 'selected video')}, "
-        f"{format_number(n_complete)} ({format_share(n_complete, lists.units)}) had a complete comment list. "
+        f"{format_number(complete.units)} ({format_share(complete.units, lists.units)}) had a complete comment list. "
         f"{_zero_counts(data, study)}{_comment_ages(data)}"
         f"In total, {pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} were "
-        f"retained. The newest complete lists contained {format_number(lists.kept)} comments{expected}{excess}."
+        f"retained. The newest complete lists contained {pluralize(complete.kept, 'comment')}{expected}{excess}."
     )
 
 
@@ -557,16 +562,20 @@ def _n_complete(data: ReportData, entity: str, kind: str) -> int:
     )
 
 
-def combine_units(data: ReportData, entity: str, kind: str | None = None) -> UnitGroup:
-    """Return the units of an entity, or of one kind of it, as one group over all states."""
-    groups = [group for group in data.units if group.entity == entity and kind in (None, group.kind)]
+def combine_units(data: ReportData, entity: str, kind: str | None = None, state: str | None = None) -> UnitGroup:
+    """Return the units of an entity, or of one kind or state of it, as one group; by default over all of them."""
+    groups = [
+        group
+        for group in data.units
+        if group.entity == entity and kind in (None, group.kind) and state in (None, group.state)
+    ]
     expected = [group.expected for group in groups if group.expected is not None]
     first = [group.first_at for group in groups if group.first_at]
     last = [group.last_at for group in groups if group.last_at]
     return UnitGroup(
         entity=entity,
         kind=kind or "",
-        state="",
+        state=state or "",
         units=sum(group.units for group in groups),
         asked=sum(group.asked for group in groups),
         offered=sum(group.offered for group in groups),

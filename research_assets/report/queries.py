@@ -17,6 +17,7 @@ from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import (
     SAMPLED_COUNTS,
     ApiChange,
+    Attrition,
     Bin,
     CanaryCheck,
     ColumnFill,
@@ -77,7 +78,7 @@ select
   coalesce(sum(n_over_quota), 0)::bigint,
   min(first_sent_at),
   max(last_sent_at),
-  (select coalesce(sum(view_count), 0)::bigint from marts.videos where study = $study)
+  (select coalesce(sum(view_count), 0)::double from marts.videos where study = $study)
 from marts.quota_usage where study = $study
 """
 
@@ -93,7 +94,7 @@ UNITS_SQL = """
 select
   entity, unit_kind, state, count(*),
   coalesce(sum(asked), 0)::bigint, coalesce(sum(offered), 0)::bigint, coalesce(sum(kept), 0)::bigint,
-  sum(expected)::bigint, coalesce(sum(requests), 0)::double, min(first_at), max(last_at),
+  sum(expected)::double, coalesce(sum(requests), 0)::double, min(first_at), max(last_at),
   coalesce(sum(first_offered), 0)::bigint, coalesce(sum(first_kept), 0)::bigint
 from marts.coverage
 where study = $study and (entity <> 'videos' or unit_kind = 'day')
@@ -138,7 +139,7 @@ from (
 """
 
 EXCESS_SQL = """
-select count(*), coalesce(sum(kept - expected), 0)::bigint
+select count(*), coalesce(sum(kept - expected::double), 0)
 from marts.coverage where study = $study and state = 'complete' and kept > expected
 """
 
@@ -164,7 +165,7 @@ with units as (
 select
   units.entity, unit_kind, state,
   min(masked) || case when count(distinct masked) > 1 then ' (and similar reasons with other numbers)' else '' end,
-  count(*), count(videos.video_id), coalesce(sum(videos.view_count), 0)::bigint
+  count(*), count(videos.video_id), coalesce(sum(videos.view_count), 0)::double
 from units
 left join marts.videos as videos
   on videos.study = $study and units.entity = 'comments' and unit_kind = 'video'
@@ -206,10 +207,24 @@ select
 from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc, endpoint
 """
 
+# The creator of each handle, so that a renamed account is one creator. A handle that several accounts had is its own.
+_OWNERS_SQL = """owners as (
+  select handle, any_value(username) as owner
+  from (
+    select username, unnest(list_append(coalesce(former_usernames, []), username)) as handle
+    from marts.creators where study = $study
+  )
+  group by handle having count(*) = 1
+)"""
+
 # Not from the mart `hashtags`, which counts by day: creators and medians over all days do not follow from it.
-HASHTAGS_SQL = """
-select hashtag, count(*) as videos, count(distinct username), median(view_count)::double, sum(view_count)::bigint
-from (select username, view_count, unnest(hashtags) as hashtag from marts.videos where study = $study)
+HASHTAGS_SQL = f"""
+with {_OWNERS_SQL}
+select hashtag, count(*) as videos, count(distinct creator), median(view_count)::double, sum(view_count)::double
+from (
+  select coalesce(owner, username) as creator, view_count, unnest(hashtags) as hashtag
+  from marts.videos left join owners on handle = username where study = $study
+)
 group by hashtag order by videos desc, hashtag limit $top
 """
 
@@ -260,9 +275,11 @@ left join (
 ) as comments using (video_id)
 """
 
+# The estimates are for the videos of the collected days, so the weight is that of the video on its day.
 REPLIES_PER_COMMENT_SQL = """
-select coalesce(n_replies, 0) as x, top.sampling_weight as weight
+select coalesce(n_replies, 0) as x, days.inclusion_probability / top.inclusion_probability as weight
 from marts.comments as top
+left join marts.study_days as days on days.study = top.study and days.day = top.day
 left join (
   select thread_root_id, count(*) as n_replies from marts.comments
   where study = $study and is_reply group by thread_root_id
@@ -287,11 +304,11 @@ from degrees group by direction, degree order by direction, degree
 """
 
 # The estimators of Horvitz and Thompson (total) and of Hájek (mean and share, by linearization) for a Poisson sample:
-# each video is drawn by itself.
+# each video is drawn by itself. A study that was edited can have days of which all videos were selected.
 SAMPLED_COMMENTS_SQL = """
 with drawn as (
   select unit, state, inclusion_probability as pi from marts.coverage
-  where study = $study and entity = 'comments' and unit_kind = 'video' and selection = 'sample'
+  where study = $study and entity = 'comments' and unit_kind = 'video' and inclusion_probability > 0
 ),
 
 sampled as (
@@ -310,6 +327,7 @@ select
   any_value(mean), sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi),
   any_value(share), sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi)
 from sampled cross join means
+where (select min(pi) from drawn) < 1
 """
 
 FOLLOW_LISTS_SQL = """
@@ -368,6 +386,15 @@ select sum(offered)::bigint, sum(kept)::bigint from marts.observation_rounds
 where study = $study and round_number = 1 group by capture, started_at order by min(day)
 """
 
+ATTRITION_SQL = """
+select
+  coalesce(sum(days.n_videos), 0)::bigint, coalesce(sum(days.n_videos - rounds.n_returned), 0)::bigint,
+  coalesce(sum(days.n_not_returned), 0)::bigint
+from marts.observation_rounds as rounds
+join marts.study_days as days on days.study = rounds.study and days.day = rounds.day
+where rounds.study = $study and rounds.round_number = 1
+"""
+
 ROUNDS_SQL = """
 select
   round_number, count(*), median(age_days), sum(offered)::bigint, sum(kept)::bigint, sum(n_first_seen)::bigint,
@@ -376,15 +403,18 @@ from marts.observation_rounds where study = $study group by round_number order b
 """
 
 # The videos at risk in a round: known before it, and not lost in an earlier one.
-CREATOR_ROUNDS_SQL = """
+CREATOR_ROUNDS_SQL = f"""
+with {_OWNERS_SQL}
 select
-  videos.username, rounds.round_number, count(*), count(*) filter (where videos.missed_at = rounds.started_at)
+  coalesce(owners.owner, videos.username), rounds.round_number, count(*),
+  count(*) filter (where videos.missed_at = rounds.started_at)
 from marts.videos as videos
+left join owners on owners.handle = videos.username
 join marts.observation_rounds as rounds
   on rounds.study = videos.study and rounds.day = videos.day and videos.first_seen_at < rounds.started_at
   and (videos.missed_at is null or videos.missed_at >= rounds.started_at)
 where videos.study = $study
-group by videos.username, rounds.round_number
+group by all
 """
 
 # Lists of videos without comments need no request; their age says nothing about the time of a request.
@@ -419,7 +449,9 @@ from marts.withdrawals group by kind, found_by order by kind desc, found_by
 """
 
 SAMPLED_DAYS_SQL = f"""
-select day, state = 'complete', {", ".join(f"coalesce({name}, 0)::double" for name in SAMPLED_COUNTS)}
+select
+  day, state = 'complete',
+  {", ".join(f"case when n_videos = 0 then 0 else {name} end::double" for name in SAMPLED_COUNTS)}
 from marts.study_days where study = $study and stratum is not null order by day
 """
 
@@ -523,6 +555,7 @@ class _Reader:
             observation_ages=[ObservationAges(*row) for row in self._rows(OBSERVATION_AGES_SQL)],
             comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
             first_yield=estimate_yield(self._rows(FIRST_YIELD_SQL)),
+            attrition=Attrition(*self._rows(ATTRITION_SQL)[0]),
             rounds=self._rounds(),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],

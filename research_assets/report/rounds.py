@@ -6,6 +6,7 @@ Not here: the estimators (see estimates/), the attrition of the methods section 
 from math import sqrt
 
 from research_assets.estimates.survival import Survival
+from research_assets.estimates.yields import Yield
 from research_assets.planning.messages import pluralize
 from research_assets.report.data import ReportData
 from research_assets.report.elements import ReportSection, ReportTable, number_columns
@@ -27,7 +28,7 @@ _SURVIVAL_NOTE = (
     "At risk: videos that were observed before, without those that an earlier observation and all later ones missed. "
     "Lost: at risk, and missed by this observation and all later ones. Survival: product of 1 - lost / at risk. The "
     "interval and the second standard error are those of a jackknife by creator; the first one is Greenwood's, which "
-    "assumes that videos are independent."
+    "assumes that videos are independent. If creators do not differ, the interval is Greenwood's as well."
 )
 
 
@@ -72,10 +73,16 @@ def _yield_text(data: ReportData) -> str:
         + (
             f"The interval is that of a ratio of totals over {pluralize(found.n_searches, 'search', 'searches')}, and "
             "allows for searches that differ; days that were searched together count as one."
-            if found.n_searches > 1
-            else "One search covered these days, so the interval assumes that rows are returned independently."
+            if found.shows_difference
+            else f"The interval assumes that rows are returned independently, because {_no_difference(found)}."
         )
     )
+
+
+def _no_difference(found: Yield) -> str:
+    if found.n_searches == 1:
+        return "one search covered these days"
+    return f"the {found.n_searches:,} searches do not differ in their yield"
 
 
 def _survival_text(data: ReportData) -> str:

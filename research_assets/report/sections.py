@@ -58,8 +58,8 @@ MAX_LISTS = 60
 _REPORTED_NOTE = (
     "Reported: raw hits that the API counted at the first complete observation of the day, whether or not it returned "
     "them. The hits of a search that covered several days are divided among these days. Retained: distinct rows that "
-    "this observation returned. Videos: all that any observation returned. Not returned again: those of them that the "
-    "newest complete observation did not return."
+    "this observation returned. Videos: all that any observation returned. Not returned again: those of them that "
+    "neither the newest complete observation nor a later attempt returned."
 )
 
 
@@ -301,11 +301,15 @@ def _canary_text(data: ReportData) -> str:
     found, not_found = sum(one.found for one in data.canaries), sum(one.not_found for one in data.canaries)
     if not data.canaries:
         return "No canary check (a weekly search for previously collected videos) was made."
+    answered = (
+        ", which shows that the API answered the query. It gives no reason for those that it did not return"
+        if found
+        else ". Either all of them are unavailable, or the API did not answer the query; it gives no reason"
+    )
     return (
         f"Canary checks searched for previously collected videos on {pluralize(len(data.canaries), 'day')}: "
         f"{format_number(found)} of {pluralize(found + not_found, 'video')} ({format_share(found, found + not_found)}) "
-        f"{was_were(found)} found, which shows that the API answered the query. It gives no reason for those "
-        "that it did not return."
+        f"{was_were(found)} found{answered}."
     )
 
 
@@ -573,7 +577,12 @@ def threads_section(data: ReportData) -> ReportSection:
         requested = any(group.entity == "comments" and group.state in ("complete", "partial") for group in data.units)
         reason = "the requested lists are empty" if requested else "no list was requested"
         return ReportSection(name, title, [f"No comments were collected: {reason}."])
-    depths = join_words([f"{format_number(amount)} at depth {depth}" for depth, amount in data.depths])
+    depths = join_words(
+        [
+            f"{format_number(amount)} at {'an unknown depth' if depth is None else f'depth {depth}'}"
+            for depth, amount in data.depths
+        ]
+    )
     sentences = [
         (
             f"{pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} were "

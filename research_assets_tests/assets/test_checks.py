@@ -76,6 +76,14 @@ def test_checks_have_the_same_results_on_large_data(
     assert {"no_duplicate_rows", "all_units_settled", "no_rejected_rows"} <= failing_rules(tmp_path, entity).keys()
 
 
+@pytest.mark.parametrize("count", [2**63 - 1, -(2**63), 1_769_950_800_000])
+def test_impossible_numbers_stop_no_check(tmp_path: Path, count: int) -> None:
+    add_rows(tmp_path, "videos", [video(1, create_time=count, view_count=count), video(2, view_count=2**63 - 1)])
+    assert "ids_match_timestamps" in failing_rules(tmp_path, "videos")
+    add_rows(tmp_path, "comments", [comment(1, create_time=count)])
+    assert "ids_match_timestamps" in failing_rules(tmp_path, "comments")
+
+
 INVALID_ROWS: list[Case] = [
     ("videos", "rows_match_partition", [video(1, create_time=NOON + 86_400)], 1),
     ("videos", "ids_match_timestamps", [video(id=make_id(100)), video(id=make_id(-8 * 86_400))], 2),

@@ -24,6 +24,13 @@ def test_estimate_is_the_ratio_of_pairs_and_shared_items() -> None:
     assert found.low == max(6, 26 / high) == 6
 
 
+def test_no_estimate_is_below_the_number_of_seen_items() -> None:
+    # Ten draws of 24 items that are always drawn and one other: the ratio is 26, and 34 items were seen.
+    found = estimate_population([{*range(24), 100 + draw} for draw in range(10)])
+    assert found.n_pairs / found.n_shared == pytest.approx(26.04, abs=0.01)
+    assert (found.n_distinct, found.estimate, found.low, found.high) == (34, 34, 34, 34)
+
+
 def test_without_shared_items_there_is_a_lower_limit_only() -> None:
     found = estimate_population([range(100), range(100, 200)])
     assert (found.estimate, found.high) == (None, None)

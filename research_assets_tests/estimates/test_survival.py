@@ -53,6 +53,17 @@ def test_survival_without_or_with_one_cluster_has_no_jackknife() -> None:
     assert one.interval() == estimate_survival([(4, 1)])[0].interval()
 
 
+def test_clusters_that_do_not_differ_have_greenwoods_interval() -> None:
+    # The jackknife is 0 except for rounding, which is no evidence of a certain share.
+    for clusters in ([[(2, 1)]] * 2, [[(5, 1), (4, 0)]] * 6):
+        last = clustered_survival(clusters)[-1]
+        assert not last.is_clustered
+        assert last.interval() == estimate_survival(add(clusters))[-1].interval()
+        low, high = last.interval() or (0, 0)
+        assert high - low > 0.1
+    assert clustered_survival([[(2, 1)], [(2, 1)], [(2, 0)]])[-1].is_clustered
+
+
 def follow(random: Random, shares: Sequence[float]) -> list[tuple[int, int]]:
     """Return the counts of one item that enters before the first or the second round and may leave observation."""
     start = random.choice([0, 0, 0, 1])

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from research_assets.estimates.quantiles import t_quantile
+from research_assets.estimates.shares import wilson_interval
 from research_assets.estimates.yields import estimate_yield
 
 
@@ -27,6 +28,28 @@ def test_interval_of_one_search_is_that_of_independent_rows() -> None:
     # Wilson's interval of 8 of 10.
     assert one.interval() == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert estimate_yield([]) is estimate_yield([(0, 0)]) is None
+
+
+@pytest.mark.parametrize("searches", [[(10, 10), (5, 5)], [(10, 0), (5, 0)], [(10, 8), (5, 4), (20, 16)], [(3, 4)]])
+def test_interval_of_searches_that_do_not_differ_is_that_of_independent_rows(searches: list[tuple[int, int]]) -> None:
+    # Without a difference between searches their variance is 0, which is no evidence of a certain yield.
+    found = estimate_yield(searches)
+    assert found is not None
+    assert not found.shows_difference
+    returned = min(found.returned, found.reported)
+    assert found.interval() == wilson_interval(returned, found.reported)
+    low, high = found.interval()
+    assert high - low > 0.1
+
+
+def test_interval_of_a_high_yield_covers_it() -> None:
+    # Three searches of 20 rows return all of them in more than half of the draws.
+    random, hits = Random(5), 0
+    for _ in range(400):
+        found = estimate_yield([(20, sum(random.random() < 0.99 for _ in range(20))) for _ in range(3)])
+        low, high = found.interval() if found else (1, 0)
+        hits += low <= 0.99 <= high
+    assert hits >= 372
 
 
 @pytest.mark.long

@@ -119,7 +119,7 @@ def test_citation_and_statement_are_honest(full_export: Export, pseudonymous_exp
     statement = (full_export.folder / "DATA_STATEMENT.md").read_text()
     for heading in ("Who", "What", "When", "How", "Gaps", "Sampling", "Removals", "Licence and terms"):
         assert f"## {heading}\n" in statement
-    for text in ("3 of 5 units of collection are complete", "`garden`, users: 1 unit `missing`", TERMS_URL):
+    for text in ("2 of 4 units of collection are complete", "`garden`, users: 1 unit `missing`", TERMS_URL):
         assert text in statement
     assert "2026-02-01 to 2026-02-02" in statement
     assert "The data are personal data" in statement

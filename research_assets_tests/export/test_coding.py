@@ -51,10 +51,14 @@ def test_draw_is_random_repeatable_and_states_its_probability(coding_settings: S
 
 
 def test_draw_in_strata_has_the_probability_of_each_stratum(coding_settings: Settings) -> None:
-    sheet = rows(drawn(coding_settings, 9, by="region_code").folder / SHEET)
+    one = drawn(coding_settings, 9, by="region_code")
+    sheet = rows(one.folder / SHEET)
+    text = "random sample of 5 of 23 rows without replacement, at most 3 of each value of region_code, seed 1"
+    assert text in (one.folder / "README.md").read_text()
     found = {row["region_code"]: float(row["draw_probability"]) for row in sheet}
     # 21 videos in DE, one in FR, one in NA; three of each, or all.
     assert found == {"DE": pytest.approx(3 / 21), "FR": 1.0, "NA": 1.0}
+    assert "random sample of 23 of 23 rows" in (drawn(coding_settings, 99).folder / "README.md").read_text()
     with pytest.raises(ExportError, match="more than the 2 rows to draw"):
         drawn(coding_settings, 2, by="region_code")
     with pytest.raises(ExportError, match="has no column region;"):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any, get_args
 
 import duckdb
@@ -10,10 +11,12 @@ import pyreadstat
 import pytest
 from pandas.io.stata import StataReader
 
-from research_assets.export import Export, spss
+from research_assets.export import Export, spss, stata
+from research_assets.export.request import ExportColumn, MartSelection
 from research_assets.export.stata import NAME, stata_names
 from research_assets.settings import Settings
 from research_assets.units.coverage import Selection, UnitKind, UnitState
+from research_assets.warehouse.reader import Mart
 from research_assets_tests.export.export_warehouse import COMMENT, LONG, OTHER, REPLY, THIRD, VIDEO, VIDEOS, VIEWS, at
 
 R_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?L?\s*|0[xX][0-9a-fA-F]+|NA|NaN|[-+]?Inf")
@@ -188,6 +191,29 @@ def test_stata_and_spss_files_have_every_row_of_its_mart(full_export: Export, ma
     (rows,) = {file.rows for file in full_export.files if file.mart == mart}
     assert len(pd.read_stata(full_export.folder / "stata" / f"{mart}.dta")) == rows
     assert len(pyreadstat.read_sav(str(full_export.folder / "spss" / f"{mart}.sav"))[0]) == rows
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_times_and_numbers_are_written_to_stata_and_spss(tmp_path: Path) -> None:
+    """Nanoseconds would end in the year 2262, and a double is exact up to 2^53; pandas warns or fails beyond."""
+    values = {"moment": "TIMESTAMPTZ", "day": "DATE", "low": "BIGINT", "high": "BIGINT"}
+    columns = [ExportColumn(name, str(duckdb.sqltype(kind)), name, "") for name, kind in values.items()]
+    selection = MartSelection(Mart("extreme", "", ()), "")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            "CREATE TABLE extreme AS SELECT TIMESTAMPTZ '9999-12-31 23:59:59+00' AS moment, DATE '9999-12-31' AS day, "
+            f"({-(2**63)})::BIGINT AS low, {2**53}::BIGINT AS high"
+        )
+        assert stata.write_stata(connection, selection, columns, tmp_path / "extreme.dta") == 1
+        assert spss.write_spss(connection, selection, columns, tmp_path / "extreme.sav") == 1
+    for frame in (
+        pd.read_stata(tmp_path / "extreme.dta"),
+        pyreadstat.read_sav(str(tmp_path / "extreme.sav"), disable_datetime_conversion=True)[0],
+    ):
+        assert frame[["low", "high"]].iloc[0].to_list() == [str(-(2**63)), str(2**53)]
+    # Seconds since 14 October 1582.
+    assert frame["moment"].iloc[0] == 253_402_300_799 + 12_219_379_200
 
 
 def test_stata_names_are_short_and_unique() -> None:

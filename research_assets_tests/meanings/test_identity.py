@@ -1,7 +1,9 @@
 """Accounts and comments are counted as they are in the world: renamed accounts once, replies at their level."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from datetime import date
 
+from research_assets.report.queries import read_report_data
 from research_assets_tests.meanings.moving_world import N_RENAMED, SAMPLE, MovingWorld
 
 
@@ -27,6 +29,21 @@ def test_renamed_accounts_are_one_creator(world: MovingWorld) -> None:
     # Some of their videos were withdrawn before, so they have the former name.
     former = ", ".join(f"'{name}'" for name in app.world.renamed)
     assert world.rows(f"select count(*) > 0 from marts.videos where username in ({former})") == [(True,)]
+
+
+def test_renamed_accounts_are_one_creator_of_a_day_and_of_a_hashtag(world: MovingWorld) -> None:
+    app = world.harness.app
+    creators = defaultdict[date, set[str]](set)
+    for identity, day in world.rows(f"select video_id, day from marts.videos where study = '{SAMPLE.name}'"):
+        video = app.world.video(identity)
+        assert video is not None
+        creators[day].add(app.world.username(video.creator))
+    rows = world.rows(f"select day, n_creators from marts.study_days where study = '{SAMPLE.name}'")
+    assert dict(rows) == {day: len(names) for day, names in creators.items()}
+    data = read_report_data(world.settings, SAMPLE.name)
+    # All videos have the hashtag of the query.
+    assert data.hashtags[0].videos == data.overall.videos
+    assert data.hashtags[0].other == data.overall.creators == len(set().union(*creators.values()))
 
 
 def test_depth_is_that_of_the_thread(world: MovingWorld) -> None:

@@ -1,5 +1,6 @@
 """A sample of days: weights of both stages, and estimates that agree with the truth of all days."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from research_assets.estimates.stratified import estimate_total
@@ -32,6 +33,14 @@ def test_videos_have_the_weight_of_the_day_and_comments_that_of_both_stages(worl
     assert world.rows("select distinct sampling_weight from marts.videos where study = 'top'") == [(1.0,)]
 
 
+def test_charts_of_threads_have_the_weight_of_the_video_on_its_day(world: MovingWorld) -> None:
+    data = read_report_data(world.settings, NAME)
+    _, replies = data.threads
+    assert replies.is_weighted
+    # Their estimates are those for the videos of the collected days, of which half are sampled.
+    assert replies.weighted_zeros + sum(one.number for one in replies.bins) == 2 * data.overall.comments > 0
+
+
 def test_videos_know_what_is_collected_of_their_comments(world: MovingWorld) -> None:
     wrong = world.rows(
         "select count(*) from marts.videos as v left join (select study, video_id, count(*) as n from marts.comments "
@@ -47,6 +56,20 @@ def test_videos_know_what_is_collected_of_their_comments(world: MovingWorld) -> 
     )
     assert (False, 0.125) in states
     assert (True, None) in states
+
+
+def test_counts_that_no_video_has_are_not_estimated(world: MovingWorld) -> None:
+    days = read_report_data(world.settings, NAME).sampled_days
+    # As in a study that requests no shares, and has a day without videos, of which every count is 0.
+    without = [replace(one, counts=(*one.counts[:-1], None)) for one in days[:-1]]
+    empty = replace(days[-1], counts=(0.0,) * len(days[-1].counts))
+    section = day_sample_section(SAMPLED_DAYS, [*without, empty], world.harness.clock.now())
+    assert section is not None
+    [table] = section.tables
+    labels = [row[0] for row in table.rows]
+    assert "likes, total" in labels
+    assert not [label for label in labels if "shares" in label]
+    assert "No estimate, because the videos of at least one day have no such count: shares." in table.note
 
 
 def test_estimated_total_agrees_with_the_truth_of_all_days(world: MovingWorld) -> None:

@@ -196,16 +196,20 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         ],
         "study_days": [
             {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
-             "n_not_returned": 0, "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
+             "n_not_returned": 0 if state == "complete" else None, "offered": rows_of_day[day][1],
+             "kept": rows_of_day[day][2]}
             for day, state, n in zip(days, STATES, VIDEOS, strict=True)
         ],
         "observation_rounds": [
             {"study": "garden", "day": days[0], "round_number": 1, "started_at": at(8), "ended_at": at(8), "offered": 5,
-             "kept": 3, "age_days": 5.5, "n_first_seen": 3, "n_seen_again": 0, "n_reappeared": 0, "n_missed": 0},
+             "kept": 3, "n_returned": 3, "age_days": 5.5, "n_first_seen": 3, "n_seen_again": 0, "n_reappeared": 0,
+             "n_missed": 0},
             {"study": "garden", "day": days[0], "round_number": 2, "started_at": at(9), "ended_at": at(9), "offered": 5,
-             "kept": 2, "age_days": 7.5, "n_first_seen": 0, "n_seen_again": 2, "n_reappeared": 0, "n_missed": 1},
+             "kept": 2, "n_returned": 2, "age_days": 7.5, "n_first_seen": 0, "n_seen_again": 2, "n_reappeared": 0,
+             "n_missed": 1},
             {"study": "garden", "day": days[1], "round_number": 1, "started_at": at(7), "ended_at": at(8), "offered": 4,
-             "kept": 2, "age_days": 4.5, "n_first_seen": 2, "n_seen_again": 0, "n_reappeared": 0, "n_missed": 0},
+             "kept": 2, "n_returned": 2, "age_days": 4.5, "n_first_seen": 2, "n_seen_again": 0, "n_reappeared": 0,
+             "n_missed": 0},
         ],
         "coverage": [*searches, *lists],
         "quota_usage": [

@@ -12,7 +12,12 @@ from research_assets.report.drawing import END_MARK, START_MARK, change_markers,
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
-from research_assets.report.sections import coverage_section, observations_section, volume_section
+from research_assets.report.sections import (
+    coverage_section,
+    observations_section,
+    threads_section,
+    volume_section,
+)
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec
@@ -215,7 +220,7 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "the API reported 9 matching videos, of which 5 (55.6 %; 95 % confidence interval",
         "The other 4 (44.4 %) were reported but not returned; the API gives no reason.",
         "6 distinct videos by 2 creators from all observations.",
-        "Of 6 distinct videos, 1 (16.7 %) was not returned by the first",
+        "Of 5 distinct videos of days with a complete observation, 0 (0 %) were not returned by the first",
         "a random sample of 25 % of each day's videos (seed 7), including replies",
         "Of 2 selected videos, 1 (50 %) had a complete comment list",
         "only if the count was observed at least 12 days after the end of the day of publication.",
@@ -377,9 +382,58 @@ def test_lists_with_more_rows_than_announced_have_a_reason(settings: Settings) -
     assert "1 list has more retained rows than announced, 5 more in all: the announced number is a count" in str(
         coverage_section(data).sentences
     )
-    assert "contained 12 comments; the comment counts of these videos added up to 9. The lists contain more" in str(
+    # A list that is not complete does not count: its rows, and the count of its video.
+    rows["coverage"] += [unit("comments", "video", "13", "partial", offered=50, kept=50, expected=60)]
+    settings.warehouse.unlink()
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    assert "contained 12 comments; the comment counts of these videos added up to 8. The lists contain more" in str(
         methods_section(data, STUDY, "sandbox", NOW).sentences
     )
+
+
+def test_canary_check_that_finds_nothing_does_not_show_that_the_api_answered(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["coverage"] += [unit("videos", "canary", str(video), "suspicious") for video in (10, 11, 12)]
+    publish(settings, rows)
+    text = str(coverage_section(read_report_data(settings, "garden")).sentences)
+    assert "0 of 3 videos (0 %) were found. Either all of them are unavailable, or the API did not answer" in text
+    assert "which shows that the API answered" not in text
+
+
+def test_replies_to_unknown_comments_have_an_unknown_depth(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["comments"] += [{"study": "garden", "video_id": 10, "comment_id": 4, "is_reply": True}]
+    publish(settings, rows)
+    text = str(threads_section(read_report_data(settings, "garden")).sentences)
+    assert "1 at depth 2 and 1 at an unknown depth; depth 0 is a comment" in text
+
+
+def test_handles_of_a_renamed_account_are_one_creator_of_a_hashtag(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["creators"][0] |= {"former_usernames": ["anna_1", "ben"]}
+    rows["creators"] += [{"study": "garden", "username": "ben", "n_videos": 1, "n_days": 1}]
+    # The handle `ben` had another owner later, so it is a creator of its own.
+    for video, username in zip(rows["videos"], (IMAGE, "anna", "anna_1", "anna_1", "ben", "anna"), strict=False):
+        video["username"] = username
+    publish(settings, rows)
+    first = read_report_data(settings, "garden").hashtags[0]
+    assert (first.name, first.videos, first.other) == (SCRIPT, 6, 3)
+
+
+def test_impossible_counts_stop_no_report(settings: Settings) -> None:
+    rows = garden_rows()
+    for one in rows["videos"][:2]:
+        one |= {"view_count": 2**63 - 1, "hashtags": [SCRIPT]}
+    rows["coverage"] += [
+        unit("comments", "video", str(video), kept=3, expected=count)
+        for video, count in ((12, 2**63 - 1), (13, 2**63 - 1), (14, -(2**63)))
+    ]
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    assert data.overall.views == pytest.approx(2**64)
+    assert data.excess.rows == pytest.approx(2**63)
+    assert "added up to 9,223,372,036,854,775,808" in str(methods_section(data, STUDY, "sandbox", NOW).sentences)
 
 
 def test_histogram_of_an_even_distribution_has_even_bars(settings: Settings) -> None:

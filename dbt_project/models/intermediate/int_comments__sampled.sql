@@ -7,7 +7,7 @@ with ranked as (
         selection,
         selection_rank,
         selected_at,
-        -- Samples of one study are nested: a sample with a higher inclusion probability contains the smaller samples.
+        -- The selection with the highest inclusion probability counts.
         row_number() over (
             partition by study, partition_day, unit
             order by
@@ -25,7 +25,11 @@ select
     ranked.day,
     ranked.video_id,
     -- Days are the first stage of the sample, the videos of a day the second.
-    ranked.inclusion_probability * {{ day_probability('days') }} as inclusion_probability,
+    -- A top selection has none.
+    case
+        when ranked.inclusion_probability is not null
+            then greatest(ranked.inclusion_probability, designs.inclusion_probability)
+    end * {{ day_probability('days') }} as inclusion_probability,
     ranked.selection,
     ranked.selection_rank,
     ranked.selected_at
@@ -33,4 +37,8 @@ from ranked
 left join {{ ref('int_days__sampled') }} as days
     on ranked.study = days.study
     and ranked.day = days.day
+left join {{ ref('int_comments__probabilities') }} as designs
+    on ranked.study = designs.study
+    and ranked.day = designs.day
+    and ranked.video_id = designs.video_id
 where ranked.preference = 1

@@ -96,7 +96,11 @@ select
     attempted.selection,
     attempted.selection_rank,
     attempted.selected_at,
-    attempted.inclusion_probability,
+    case
+        when attempted.selection in ('all', 'sample')
+            then coalesce(designs.inclusion_probability, attempted.inclusion_probability)
+        else attempted.inclusion_probability
+    end as inclusion_probability,
     attempted.n_attempts,
     attempted.requests,
     attempted.first_at,
@@ -115,6 +119,12 @@ left join rejected
     and attempted.partition_day = rejected.partition_day
     and attempted.unit = rejected.unit
     and attempted.capture = rejected.capture
+left join {{ ref('int_comments__probabilities') }} as designs
+    on attempted.entity = 'comments'
+    and attempted.unit_kind = 'video'
+    and attempted.study = designs.study
+    and attempted.partition_day = designs.day
+    and attempted.unit = cast(designs.video_id as string)
 union all
 select
     {{ unit | join(', ') }},

@@ -18,9 +18,12 @@ former as (
         from owned
         where username <> owner
         union
-        select distinct study, owner, former_username as username
+        select distinct owned.study, owned.owner, renames.former_username as username
         from owned
-        where former_username is not null and former_username <> owner
+        inner join {{ ref('video_renames') }} as renames
+            on owned.study = renames.study
+            and owned.video_id = renames.video_id
+        where renames.former_username <> owned.owner
     ) as names
     group by study, owner
 ),

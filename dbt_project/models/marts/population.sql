@@ -16,7 +16,7 @@ select
     draws.region_p_value,
     draws.length_p_value,
     days.state as day_state,
-    days.n_videos as n_videos_held,
+    case when days.state not in ('not_asked', 'too_fresh') then days.n_videos end as n_videos_held,
     draws.capture
 from {{ ref('stg_research__population') }} as draws
 left join {{ ref('study_days') }} as days

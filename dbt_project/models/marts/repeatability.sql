@@ -41,7 +41,13 @@ found as (
         videos.day,
         videos.video_id,
         max(case when videos.observed_at <= pairs.previous_last_at then 1 else 0 end) as is_in_first,
-        max(case when videos.observed_at > pairs.previous_last_at then 1 else 0 end) as is_in_second
+        -- An observation between the two collections, such as a canary check, is part of neither.
+        max(
+            case
+                when videos.observed_at > pairs.previous_last_at and videos.observed_at >= pairs.first_at then 1
+                else 0
+            end
+        ) as is_in_second
     from {{ ref('stg_tiktok__videos') }} as videos
     inner join pairs
         on videos.study = pairs.study

@@ -19,7 +19,7 @@ videos as (
         videos.study,
         videos.day,
         count(*) as n_videos,
-        count(distinct videos.username) as n_creators,
+        count(distinct owners.owner) as n_creators,
         {%- for count in counts %}
         {{ sum_integer('videos.' ~ count) }} as {{ count }}_sum,
         cast(median(videos.{{ count }}) as double) as {{ count }}_median,
@@ -27,6 +27,8 @@ videos as (
         max(videos.last_seen_at) as last_seen_at,
         count(*) filter (where videos.last_seen_at < searches.last_complete_started_at) as n_not_returned
     from {{ ref('videos') }} as videos
+    left join {{ ref('int_videos__owners') }} as owners
+        on videos.study = owners.study and videos.video_id = owners.video_id
     left join searches on videos.study = searches.study and videos.day = searches.day
     group by videos.study, videos.day
 ),
@@ -69,14 +71,14 @@ changes_by_day as (
     select
         study,
         day,
-        {{ collect_sorted('change_id') }} as api_changes,
+        {{ collect_sorted('case when is_affected then change_id end') }} as api_changes,
         {{ collect_sorted('case when has_started then change_id end') }} as api_changes_started
     from (
-        select study, day, change_id, max(has_started) as has_started
+        select study, day, change_id, max(is_affected) as is_affected, max(has_started) as has_started
         from (
-            select study, day, change_id, false as has_started from affected
+            select study, day, change_id, true as is_affected, false as has_started from affected
             union all
-            select study, day, change_id, true as has_started from started
+            select study, day, change_id, false as is_affected, true as has_started from started
         ) as found
         group by study, day, change_id
     ) as found
@@ -98,7 +100,10 @@ select
     searches.first_kept,
     searches.requests,
     coalesce(videos.n_videos, 0) as n_videos,
-    coalesce(videos.n_not_returned, 0) as n_not_returned,
+    -- Only a complete attempt shows what the API does not return.
+    case
+        when searches.last_complete_started_at is not null then coalesce(videos.n_not_returned, 0)
+    end as n_not_returned,
     coalesce(videos.n_creators, 0) as n_creators,
     coalesce(comments.n_comments, 0) as n_comments,
     {%- for count in counts %}

@@ -27,7 +27,7 @@ select
     is_verified,
     {%- for count in counts %}
     {{ count }},
-    {{ count }} - lag({{ count }}) over series as {{ count }}_change,
+    {{ difference(count, 'lag(' ~ count ~ ') over series') }} as {{ count }}_change,
     {%- endfor %}
     unknown_fields_json
 from observations

@@ -15,7 +15,7 @@ with observations as (
         capture,
         {%- for count in counts %}
         {{ count }},
-        {{ count }} - lag({{ count }}) over series as {{ count }}_change,
+        {{ difference(count, 'lag(' ~ count ~ ') over series') }} as {{ count }}_change,
         {%- endfor %}
         -- The largest number of likes that the newest views must include: counts are up to 10 days old at delivery
         -- (reference 7 #14).

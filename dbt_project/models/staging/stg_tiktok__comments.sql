@@ -13,7 +13,7 @@ renamed as (
         text,
         like_count,
         reply_count,
-        {{ from_unix_seconds('create_time') }} as created_at,
+        {{ time_of_api('create_time') }} as created_at,
         {{ uploaded_at('id') }} as uploaded_at,
         display_name,
         asked_video_id,
