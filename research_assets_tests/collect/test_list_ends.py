@@ -1,5 +1,6 @@
-"""The end of a list is only believed with a reason: empty, cut and jumping pages of lists without an error."""
+"""The end of a list or a search is only believed with a reason: empty, cut and jumping pages without an error."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
@@ -86,11 +87,22 @@ async def test_list_that_ends_with_an_empty_page_is_complete_if_it_does_so_on_an
     def cut(_: str, body: dict[str, Any]) -> Mapping[str, Any]:
         return {} if body.get("cursor") else _reposts(body)
 
-    reason = "The list ended although has_more was true on the page before"
-    assert await _attempt(harness, "reposted_videos", cut) == ("suspicious", f"{reason}.", 100, [None, 100])
+    reason = "The list ended although has_more was true on the page before."
+    assert await _attempt(harness, "reposted_videos", cut) == ("suspicious", reason, 100, [None, 100])
     harness.clock.advance(days=1, hours=1)
-    expected = ("complete", f"{reason}, in attempts on different days.", 100, [None, 100])
+    expected = ("complete", f"{reason} An attempt on another day ended alike.", 100, [None, 100])
     assert await _attempt(harness, "reposted_videos", cut) == expected
+
+
+async def test_endless_list_is_never_complete(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    for _ in range(2):
+        state, reason, kept, cursors = await _attempt(
+            harness, "reposted_videos", lambda _, body: _reposts(body, has_more=True)
+        )
+        assert (state, kept, cursors) == ("suspicious", 250, [None, 100, 200, 250])
+        assert reason == "A page had no rows although has_more was true."
+        harness.clock.advance(days=3)
 
 
 @pytest.mark.parametrize("answered_later", [False, True])
@@ -131,3 +143,28 @@ async def test_rejected_cursor_ends_comments_only_where_they_may_end(
     found, reason, kept, _ = await _attempt(harness, "comments", answer)
     assert (found, kept) == (state, limit)
     assert f"position {limit}" in str(reason)
+
+
+async def test_search_whose_last_pages_are_empty_costs_few_requests(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+
+    async def collect(videos: list[dict[str, Any]]) -> tuple[dict[str, int], int]:
+        def answer(_: str, body: dict[str, Any]) -> Mapping[str, Any]:
+            rows = videos[body.get("cursor") or 0 :]
+            return {"videos": rows, "cursor": len(videos), "has_more": True, "search_id": "7601727843463168009"}
+
+        api = ScriptedApi(answer)
+        finished, _ = await harness.collect("videos", days(31), transport=api, retry_now=True)
+        return dict(Counter(result.state for result in finished.values())), len(api.cursors)
+
+    assert await collect([]) == ({"suspicious": 31}, 5)
+    # The search has passed the days above the video. A fresh search, and one of the other days, end in the same way.
+    assert await collect([VIDEO]) == ({"complete": 28, "suspicious": 3}, 24)
+
+
+async def test_repeated_row_of_a_page_is_one_row(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    page = {"videos": [VIDEO, VIDEO], "cursor": 1, "has_more": False}
+    api = ScriptedApi(lambda *_: page)
+    finished, _ = await harness.collect("videos", days(1), transport=api)
+    assert (finished[START].state, finished[START].kept, len(api.cursors)) == ("complete", 1, 1)

@@ -14,7 +14,8 @@ from typing import Any
 from research_assets.clock import Clock
 from research_assets.collect.rejections import NO_USABLE_ROW, count_reasons, describe_rejections
 from research_assets.collect.resolution import Action, resolve
-from research_assets.collect.search.page import MAX_EMPTY_PAGES, answer_facts
+from research_assets.collect.search.page import answer_facts
+from research_assets.collect.search.progress import MAX_EMPTY_PAGES
 from research_assets.collect.sender import RequestContext, summarize_error
 from research_assets.collect.session import Session, read_pages
 from research_assets.fields import ENTITIES
@@ -229,17 +230,25 @@ def _final_state(
         return "suspicious", progress.gap_reason
     if target.entity == "users":
         return ("complete", reason) if progress.seen else ("suspicious", "The response contains no profile.")
-    expected, indexed = target.expected if progress.expected is None else progress.expected, _is_indexed(target)
+    expected = target.expected if progress.expected is None else progress.expected
     n_missing = (expected or 0) - len(progress.seen)
-    doubt = None
-    if indexed and progress.ended_early and (expected is None or n_missing > 0):
-        doubt = "The list ended although has_more was true on the page before"
-    elif not (progress.seen or (indexed and progress.cursor)) and n_missing >= MIN_RELIABLE_HITS:
-        doubt = f"The list is empty, but {expected} rows are expected"
+    doubt = _end_doubt(progress, target, expected)
     if doubt and not _ended_alike(progress, previous):
-        return "suspicious", f"{doubt}."
+        return "suspicious", doubt
     returned = f"{n_missing} of {expected} were not returned" if n_missing > 0 and not reason else None
-    return "complete", join_sentences(reason, returned, doubt and f"{doubt}, in attempts on different days")
+    return "complete", join_sentences(
+        reason, returned, doubt, "An attempt on another day ended alike" if doubt else None
+    )
+
+
+def _end_doubt(progress: ListProgress, target: Target, expected: int | None) -> str | None:
+    """Return why the end of a list is no proof that it has no more rows; None if it is one."""
+    indexed, n_missing = _is_indexed(target), (expected or 0) - len(progress.seen)
+    if indexed and progress.ended_early and (expected is None or n_missing > 0):
+        return "The list ended although has_more was true on the page before."
+    if not (progress.seen or (indexed and progress.cursor)) and n_missing >= MIN_RELIABLE_HITS:
+        return f"The list is empty, but {expected} rows are expected."
+    return None
 
 
 def _ended_alike(progress: ListProgress, previous: UnitStatus | None) -> bool:
@@ -362,4 +371,6 @@ def _next_cursor(
     if indexed and offered:
         # The cursor is the position of the next row, so the rows of this page give it.
         return (before or 0) + offered, True, None
+    if indexed:
+        return after, False, "A page had no rows although has_more was true."
     return after, False, "The response has has_more true but no cursor."
