@@ -15,7 +15,8 @@ class Endpoint:
 
     `pool` is the quota pool that a call counts against. `entity` is the entity of `fields.ENTITIES` that it returns, or
     None. `payload_keys` are the possible keys of the list of records in `data`, the more likely spelling first. With
-    `flat`, `data` is a single record and contains no list. `section` is the section of the API reference.
+    `flat`, `data` is a single record and contains no list. `section` is the section of the API reference. With
+    `indexed`, the cursor is a position in the result.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Endpoint:
     payload_keys: tuple[str, ...]
     flat: bool
     section: str
+    indexed: bool = False
 
 
 def _endpoint(
@@ -35,13 +37,14 @@ def _endpoint(
     entity: str | None = None,
     pool: Pool = "research",
     flat: bool = False,
+    indexed: bool = False,
 ) -> Endpoint:
-    return Endpoint(name, f"/v2/research/{path}/", pool, entity, payload_keys, flat, section)
+    return Endpoint(name, f"/v2/research/{path}/", pool, entity, payload_keys, flat, section, indexed)
 
 
 _ALL = (
-    _endpoint("video_query", "video/query", "3.1", "videos", entity="videos"),
-    _endpoint("comment_list", "video/comment/list", "3.2", "comments", entity="comments"),
+    _endpoint("video_query", "video/query", "3.1", "videos", entity="videos", indexed=True),
+    _endpoint("comment_list", "video/comment/list", "3.2", "comments", entity="comments", indexed=True),
     _endpoint("user_info", "user/info", "3.3", entity="users", flat=True),
     _endpoint("liked_videos", "user/liked_videos", "3.4", "user_liked_videos", entity="liked_videos"),
     _endpoint("pinned_videos", "user/pinned_videos", "3.5", "pinned_videos_list", entity="pinned_videos"),
@@ -53,10 +56,11 @@ _ALL = (
         "reposted_videos",
         "user_reposted_videos",
         entity="reposted_videos",
+        indexed=True,
     ),
     _endpoint("followers", "user/followers", "3.7", "user_followers", entity="followers", pool="follow"),
     _endpoint("following", "user/following", "3.8", "user_following", entity="following", pool="follow"),
-    _endpoint("playlist_info", "playlist/info", "3.9", entity="playlists", flat=True),
+    _endpoint("playlist_info", "playlist/info", "3.9", entity="playlists", flat=True, indexed=True),
     _endpoint("validation_create", "validation_task/create", "3.11"),
     _endpoint("validation_status", "validation_task_status/get", "3.11"),
     _endpoint("validation_download", "validation_task/download", "3.11"),

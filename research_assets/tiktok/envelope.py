@@ -42,8 +42,8 @@ class Envelope:
 
     @property
     def ok(self) -> bool:
-        """Return whether the response reports success; a response without `error` does."""
-        return self.code.lower() in {"", "ok"}
+        """Return whether the response reports success; a response without code and message does."""
+        return (self.code or self.message).lower() in {"", "ok"}
 
 
 def decode_envelope(request: Request, response: HttpResponse) -> Envelope:

@@ -100,7 +100,7 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
         rejected=(*rejected, *_changed_values(envelope, key)),
         offered=len(items),
         cursor=_integer(data.get("cursor")),
-        has_more=_boolean(data.get("has_more"), default=bool(items)),
+        has_more=_has_more(data, request, default=bool(items)),
         search_id=_search_id(data.get("search_id")),
         log_id=envelope.log_id,
         date=response.date,
@@ -174,8 +174,22 @@ def _search_id(value: object) -> str | None:
     return text if len(text) <= LABEL_CHARACTERS else None
 
 
+def _has_more(data: dict[str, Any], request: Request, *, default: bool) -> bool:
+    """Return whether further pages follow. Without `has_more` they may if the page has as many hits as requested.
+
+    A page of 100 hits often has fewer records; where the cursor is a position, it counts the hits.
+    """
+    value, size = data.get("has_more"), request.body.get("max_count")
+    if value is not None or size is None:
+        return _boolean(value, default=default)
+    hits = max((len(member) for member in data.values() if isinstance(member, list)), default=0)
+    if request.endpoint.indexed:
+        hits = max(hits, (_integer(data.get("cursor")) or 0) - (request.body.get("cursor") or 0))
+    return bool(hits >= size)
+
+
 def _boolean(value: object, *, default: bool) -> bool:
-    """Return a flag given as a boolean, a number or a text. Absent or null is false, and anything else `default`."""
+    """Return a flag given as a boolean, a number or a text. None is false, and anything else `default`."""
     if value is None or isinstance(value, bool | int | float):
         return bool(value)
     return {"true": True, "1": True, "false": False, "0": False, "": False}.get(str(value).strip().lower(), default)

@@ -16,6 +16,7 @@ import pytest
 
 from research_assets.collect import publish
 from research_assets.collect.run import collect
+from research_assets.collect.search import run
 from research_assets.collect.types import CollectionTask
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
@@ -118,6 +119,44 @@ async def test_run_waits_for_another_one_that_looks_through_the_journals_of_all_
         finished, _ = second.result()
     assert finished[START].state == "complete"
     assert harness.requests_sent == before + 2
+
+
+async def test_search_of_a_killed_run_that_a_run_of_other_days_finds_is_published_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = CollectorHarness(settings, dense(fixed_volume=20))
+    await collect_until_killed(harness, monkeypatch, days(2), "unit", 1)
+    before = harness.requests_sent
+
+    @contextmanager
+    def collect_another_day_and_lock(*arguments: Any) -> Iterator[None]:
+        monkeypatch.setattr(run, "lock_open_journals", lock_open_journals)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(asyncio.run, harness.collect("videos", [START + timedelta(days=5)])).result()
+        with lock_open_journals(*arguments):
+            yield
+
+    # Between the look of a run at the status of its days and its look at the journals.
+    monkeypatch.setattr(run, "lock_open_journals", collect_another_day_and_lock)
+    finished, _ = await harness.collect("videos", days(2))
+    assert [result.state for result in finished.values()] == ["complete"] * 2
+    assert harness.requests_sent == before + 1
+    assert len(harness.ids()) == len(set(harness.ids())) == 3 * 20
+    assert open_journals(harness) == 0
+
+
+@pytest.mark.parametrize("partitions", [days(2)[:1], [START + timedelta(days=5)]])
+async def test_ended_search_of_a_killed_run_is_published_by_the_next_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, partitions: list[date]
+) -> None:
+    harness = CollectorHarness(settings, dense(fixed_volume=20))
+    await collect_until_killed(harness, monkeypatch, days(2), "unit", 1)
+    await harness.collect("videos", partitions)
+    assert open_journals(harness) == 0
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(2))
+    assert [result.was_complete for result in finished.values()] == [True, True]
+    assert harness.requests_sent == before
 
 
 async def test_dead_day_evaluated_before_a_crash_costs_no_request(

@@ -404,9 +404,33 @@ def test_decoder_reads_no_cursor_from_a_value_beyond_64_bits(cursor: Any) -> Non
 
 @pytest.mark.parametrize(
     ("has_more", "expected"),
-    [(1.0, True), ("True ", True), ("false", False), (0, False), (None, False), ("yes", True), ({"a": 1}, True)],
+    [(1.0, True), ("True ", True), ("false", False), (0, False), (None, True), ("yes", True), ({"a": 1}, True)],
 )
 def test_decoder_does_not_end_a_list_because_of_the_type_of_has_more(has_more: Any, expected: bool) -> None:
     page = decode(SEARCH, {"videos": [VIDEO], "cursor": 100.0, "has_more": has_more, "search_id": True})
     assert (page.has_more, page.cursor, page.search_id) == (expected, 100, None)
     assert decode(SEARCH, {"videos": [], "has_more": "yes"}).has_more is False
+
+
+@pytest.mark.parametrize(
+    ("request_", "data", "expected"),
+    [
+        (SEARCH, {"videos": [VIDEO], "cursor": 100}, True),
+        (SEARCH, {"videos": [VIDEO], "cursor": 99}, False),
+        (SEARCH, {"videos": [VIDEO] * 100}, True),
+        (LISTS["followers"], {"user_followers": [{"username": "b"}], "cursor": 1_700_000_000}, False),
+        (LISTS["followers"], {"user_followers": [{"username": "b"}] * 100}, True),
+        (PLAYLIST, {"playlist_id": 1, "playlist_video_ids": [2**62] * 100}, True),
+        (PROFILE, {"display_name": "A"}, False),
+    ],
+)
+def test_full_page_without_has_more_does_not_end_a_list(request_: Request, data: Any, expected: bool) -> None:
+    assert decode(request_, data).has_more is expected
+
+
+@pytest.mark.parametrize("error", [{"message": "Something is wrong."}, {"code": "", "msg": "Something is wrong."}])
+def test_error_without_a_code_is_no_success(error: Any) -> None:
+    with pytest.raises(ServerError, match="Something is wrong"):
+        decode(COMMENTS, {}, error=error)
+    with pytest.raises(ServerError):
+        decode_page(COMMENTS, http_response({"message": "Something is wrong."}))

@@ -14,23 +14,29 @@ from typing import Any
 from research_assets.clock import Clock
 from research_assets.collect.rejections import NO_USABLE_ROW, count_reasons, describe_rejections
 from research_assets.collect.resolution import Action, resolve
-from research_assets.collect.search.page import MAX_EMPTY_PAGES, answer_facts
+from research_assets.collect.search.page import answer_facts
+from research_assets.collect.search.progress import MAX_EMPTY_PAGES
 from research_assets.collect.sender import RequestContext, summarize_error
 from research_assets.collect.session import Session, read_pages
 from research_assets.fields import ENTITIES
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import ResponsePage
+from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import CursorRejected, RateLimited, RetryableError, UnitError
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
-from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until, join_sentences
+from research_assets.units.coverage import (
+    Attempt,
+    UnitState,
+    UnitStatus,
+    backoff_until,
+    join_sentences,
+)
+from research_assets.units.plausibility import MIN_RELIABLE_HITS
 from research_assets.units.targets import Target
 
 TIME_CURSORS = frozenset({"followers", "following"})
 """Lists whose cursor is a time in seconds (reference 3.7), which several relations may share."""
-
-OFFSET_CURSORS = frozenset({"comments", "reposted_videos", "playlists"})
-"""Lists whose cursor is a position in the list (reference 3.2, 3.6, 3.9)."""
 
 SINGLE_PAGE_ENTITIES = frozenset({"users", "pinned_videos"})
 """Entities that the API returns in one page (reference 3.3, 3.5), even if `has_more` is true."""
@@ -47,8 +53,9 @@ REFUSAL_BACKOFF_OFFSET = 4
 class ListProgress:
     """Position and counts of a unit's list, rebuilt from the journal's events of the unit.
 
-    `expected` is the number of rows that the list itself states. `seen` are the keys of the rows so far, `rejected` the
-    elements and values that cannot be used, by reason, and `reply_counts` the replies by comment id.
+    `expected` is the number of rows that the list itself states. `ended_early` is true if an empty page ended the list
+    although has_more was true on the page before it. `seen` are the keys of the rows so far, `rejected` the elements
+    and values that cannot be used, by reason, and `reply_counts` the replies by comment id.
     """
 
     pages: int = 0
@@ -59,6 +66,7 @@ class ListProgress:
     cursor: int | None = None
     has_more: bool = True
     n_pages_without_news: int = 0
+    ended_early: bool = False
     gap_reason: str | None = None
     first_at: datetime | None = None
     last_at: datetime | None = None
@@ -80,6 +88,8 @@ class ListProgress:
         self.asked += event["asked"]
         self.offered += event["offered"]
         self.expected = event.get("expected", self.expected)
+        advanced = event["offered"] or (event["cursor"] or 0) > (self.cursor or 0)
+        self.ended_early = self.pages > 1 and not event["has_more"] and not advanced
         self.cursor, self.has_more = event["cursor"], event["has_more"]
         self.gap_reason = self.gap_reason or event["gap_reason"]
         n_seen = len(self.seen)
@@ -176,7 +186,7 @@ async def fetch_list(
             reason = f"The list has more comments; the comment limit is {pager.comment_limit}."
     except CursorRejected:
         reason = f"The API returns nothing beyond position {progress.cursor} of this list."
-        if not progress.pages or target.entity != "comments":
+        if not _may_end_at_cursor(target, progress):
             state = "quarantined"
     except UnitError as error:
         state, reason = error.state, error.message or error.code
@@ -185,7 +195,7 @@ async def fetch_list(
             raise
         state, reason = "quarantined", summarize_error(error)
     if state == "complete":
-        state, reason = _final_state(progress, target, reason)
+        state, reason = _final_state(progress, target, reason, previous)
     reason = join_sentences(reason, describe_rejections(progress.rejected))
     if state != "complete":
         next_try = backoff_until(now(), 1 + _n_same_state(state, previous))
@@ -207,21 +217,62 @@ def _page_size(target: Target, position: int, page_size: int, comment_limit: int
     return min(size, comment_limit - position) if comment_limit else size
 
 
-def _final_state(progress: ListProgress, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
+def _final_state(
+    progress: ListProgress, target: Target, reason: str | None, previous: UnitStatus | None
+) -> tuple[UnitState, str | None]:
+    """Return the state of a list that was read to its end, with its reason.
+
+    An empty page without an error does not prove that there are no more rows (reference §7 #10, #31). If more rows are
+    expected, the list is complete once an attempt on another day has the same end. A cursor that counts hits proves
+    that they are not delivered. The cursors of the other lists are times, so a last page without a row is usual there.
+    """
     if progress.gap_reason:
         return "suspicious", progress.gap_reason
-    if target.entity == "users" and not progress.seen:
-        return "suspicious", "The response contains no profile."
+    if target.entity == "users":
+        return ("complete", reason) if progress.seen else ("suspicious", "The response contains no profile.")
     expected = target.expected if progress.expected is None else progress.expected
     n_missing = (expected or 0) - len(progress.seen)
-    if target.entity != "users" and n_missing > 0 and not reason:
-        return "complete", f"{n_missing} of {expected} were not returned."
-    return "complete", reason
+    doubt = _end_doubt(progress, target, expected)
+    if doubt and not _ended_alike(progress, previous):
+        return "suspicious", doubt
+    returned = f"{n_missing} of {expected} were not returned" if n_missing > 0 and not reason else None
+    return "complete", join_sentences(
+        reason, returned, doubt, "An attempt on another day ended alike" if doubt else None
+    )
+
+
+def _end_doubt(progress: ListProgress, target: Target, expected: int | None) -> str | None:
+    """Return why the end of a list is no proof that it has no more rows; None if it is one."""
+    indexed, n_missing = _is_indexed(target), (expected or 0) - len(progress.seen)
+    if indexed and progress.ended_early and (expected is None or n_missing > 0):
+        return "The list ended although has_more was true on the page before."
+    if not (progress.seen or (indexed and progress.cursor)) and n_missing >= MIN_RELIABLE_HITS:
+        return f"The list is empty, but {expected} rows are expected."
+    return None
+
+
+def _ended_alike(progress: ListProgress, previous: UnitStatus | None) -> bool:
+    """Return whether a doubtful list ended with as many rows in an attempt on an earlier day."""
+    last_at = previous.attempt.last_at if previous is not None and previous.n_suspicious else None
+    if previous is None or last_at is None or progress.last_at is None:
+        return False
+    return previous.max_kept <= len(progress.seen) and last_at.date() < progress.last_at.date()
+
+
+def _is_indexed(target: Target) -> bool:
+    return BY_ENTITY[target.entity].indexed
+
+
+def _may_end_at_cursor(target: Target, progress: ListProgress) -> bool:
+    """Return whether a rejected cursor can be the end of a list: at the old limit on comments or after all of them."""
+    cursor, expected = progress.cursor or 0, target.expected
+    is_end = cursor >= OLD_COMMENT_LIMIT or (expected is not None and cursor >= expected)
+    return target.entity == "comments" and progress.pages > 0 and is_end
 
 
 def _max_attempts(error: RetryableError, target: Target, progress: ListProgress) -> int | None:
-    """Return 1 for a rejected cursor after the first page of comments: it is the end of the list, not a fault."""
-    if isinstance(error, CursorRejected) and target.entity == "comments" and progress.pages:
+    """Return 1 for a rejected cursor at the end of a list of comments: it is no fault."""
+    if isinstance(error, CursorRejected) and _may_end_at_cursor(target, progress):
         return 1
     return None
 
@@ -232,7 +283,7 @@ def _page_facts(
     """Return the facts of a page, from which `ListProgress` is rebuilt without the bytes of the response."""
     keys = _keys(page, target)
     cursor, has_more, gap_reason = _next_cursor(
-        page, target, progress, has_news=any(key not in progress.seen for key in keys)
+        page, target, progress, size, has_news=any(key not in progress.seen for key in keys)
     )
     if target.entity == "playlists" and not page.rows and not page.offered:
         gap_reason = "The response contains no playlist."
@@ -291,20 +342,25 @@ def _keys(page: ResponsePage, target: Target) -> list[int | str]:
 
 
 def _next_cursor(
-    page: ResponsePage, target: Target, progress: ListProgress, *, has_news: bool
+    page: ResponsePage, target: Target, progress: ListProgress, size: int, *, has_news: bool
 ) -> tuple[int | None, bool, str | None]:
     """Return the next cursor, whether the list has more pages, and the reason of a gap that opens here.
 
-    `has_news`: the page has a row that no earlier page had. Cursors that are missing or repeated must neither loop
-    for ever nor end the list early.
+    `size` are the requested rows. `has_news`: the page has a row that no earlier page had. Cursors that are missing,
+    repeated or too far ahead must neither loop for ever nor end the list early nor skip rows.
     """
     before, after = progress.cursor, page.cursor
-    if after is not None and after < 0:
+    indexed, offered = _is_indexed(target), _offered(page, target)
+    # A cursor of 0 is the beginning of the list, or a time at which no relation existed.
+    if after is not None and after < (0 if indexed else 1):
         after = None
     if not page.has_more or target.entity in SINGLE_PAGE_ENTITIES:
         return after, False, None
     if not has_news and progress.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
         return after, False, f"{MAX_EMPTY_PAGES} pages in a row had no new rows although has_more was true."
+    if indexed and after is not None:
+        # A page covers the requested positions at most.
+        after = min(after, (before or 0) + max(size, offered))
     if after is not None and after != before:
         return after, True, None
     if target.entity in TIME_CURSORS and before is not None:
@@ -312,7 +368,9 @@ def _next_cursor(
             return before, True, None
         reason = f"More relations share the time {before} than fit on one page; the list resumes one second before it."
         return max(0, before - 1), True, reason
-    if target.entity in OFFSET_CURSORS and (offered := _offered(page, target)):
+    if indexed and offered:
         # The cursor is the position of the next row, so the rows of this page give it.
         return (before or 0) + offered, True, None
+    if indexed:
+        return after, False, "A page had no rows although has_more was true."
     return after, False, "The response has has_more true but no cursor."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from research_assets.collect.search.bisect import QUARANTINE_FAILURES
-from research_assets.collect.search.progress import SearchProgress, WindowOutcome
+from research_assets.collect.search.progress import ENDLESS, SearchProgress, WindowOutcome
 from research_assets.tiktok.requests import MAX_WINDOW_DAYS
 from research_assets.units.coverage import UnitStatus
 from research_assets.units.windows import (
@@ -183,6 +183,9 @@ class SearchHistory:
             )
         rest = replace(progress.window, first=missing[0], last=missing[-1], search_last=None)
         partly_complete = len(missing) < len(progress.window.days)
+        if outcome == "doubtful" and progress.doubt == ENDLESS:
+            # Each window would end so, at the cost of several requests: only the rest is requested again, one time.
+            return (replace(rest, n_failures=1),) if partly_complete and not rest.n_failures else ()
         if len(missing) == 1:
             failures = rest.n_failures + 1
             dead = outcome == "failed" and not progress.pages

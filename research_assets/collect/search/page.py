@@ -1,7 +1,7 @@
 """Facts of a search page: the days of its videos, the next cursor, and whether the page can be trusted.
 
-The journal stores the facts beside the bytes of the response; `SearchProgress` is rebuilt from them. `answer_facts` and
-`MAX_EMPTY_PAGES` also serve pages of lists.
+The journal stores the facts beside the bytes of the response; `SearchProgress` is rebuilt from them. `answer_facts`
+also serves pages of lists.
 
 Not here: the facts that only pages of lists have (see lists/pager.py).
 """
@@ -14,12 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from research_assets.clock import midnight
 from research_assets.collect.rejections import NO_USABLE_ROW, rejection_facts
-from research_assets.collect.search.progress import OVERLAP_HITS, SearchProgress
+from research_assets.collect.search.progress import ENDLESS, MAX_EMPTY_PAGES, OVERLAP_HITS, SearchProgress
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.ids import upload_time, video_id_of
-
-MAX_EMPTY_PAGES = 5
-"""Consecutive pages without new rows after which `has_more` is no longer trusted (reference §7 #9, #31)."""
 
 SPARSE_FACTOR = 8
 """Ratio of the earlier density to that of a page from which the page counts as another search's (reference §7 #7). A
@@ -52,7 +49,8 @@ def answer_facts(page: ResponsePage, now: datetime) -> dict[str, Any]:
 
 def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page_size: int) -> dict[str, Any]:
     """Return the facts of a search page, from which `SearchProgress` is rebuilt without the bytes of the response."""
-    videos = [(identifier, row) for row in page.rows if (identifier := video_id_of(row)) is not None]
+    # A repeated row is one row, and does not break the order.
+    videos = list({identifier: row for row in page.rows if (identifier := video_id_of(row)) is not None}.items())
     ids = [identifier for identifier, _ in videos]
     relocation = progress.relocation
     before = (relocation.cursor if relocation else progress.cursor) or 0
@@ -158,7 +156,7 @@ def _distrust_reason(
     if hits > max(page_size, page.offered):
         return f"the cursor advanced by {hits} although {page_size} rows were requested"
     if has_more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
-        return f"{MAX_EMPTY_PAGES} empty pages in a row although has_more was true"
+        return ENDLESS
     if progress.relocation is not None or progress.lowest_id is None:
         return None
     if ids and ids[0] >= progress.lowest_id:

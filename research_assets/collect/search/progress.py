@@ -39,6 +39,12 @@ MAX_RELOCATION_REQUESTS = 8
 MAX_RELOCATIONS = 3
 """Relocations without a new row after which a search cannot be continued."""
 
+MAX_EMPTY_PAGES = 5
+"""Consecutive pages without new rows after which `has_more` is no longer trusted (reference §7 #9, #31)."""
+
+ENDLESS = f"{MAX_EMPTY_PAGES} empty pages in a row although has_more was true"
+"""Doubt about a search whose last pages have no row."""
+
 RECENT_PAGES = 3
 """Pages that give the density at the position of a search."""
 
@@ -165,7 +171,8 @@ class SearchProgress:
             and self.lowest_id is not None
             and self.relocation is None
             and not self.jumps_refused
-            and self.n_relocations < MAX_RELOCATIONS
+            # If a second search ends with empty pages at the same place, a third one would too.
+            and self.n_relocations < (1 if self.doubt == ENDLESS else MAX_RELOCATIONS)
         )
 
     def rejected_text(self, day: date) -> str | None:

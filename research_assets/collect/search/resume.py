@@ -131,13 +131,16 @@ def resume_journals(
     *,
     page_size: int,
     claim_more: Callable[[Collection[date]], bool],
+    claim_ended: Callable[[Collection[date]], bool],
 ) -> list[OpenJournal]:
     """Return the journals of a study that are resumed or ended now; all others stay open.
 
     `missing` are the days to collect. `is_complete` returns whether a day of a window is collected, and `hits_per_day`
     the raw hits by day for the query of a window. A resumed search may collect further days: `claim_more` locks them
-    and returns False if another process collects them. Raises PartitionBusy if another process still ends, or
-    has just ended, the search of a missing day: a new search would send its requests again.
+    and returns False if another process collects them. `claim_ended` does so for the days of a search that ended. The
+    other process ends it then, because it may have read the status of these days already. Raises PartitionBusy if
+    another process still ends, or has just ended, the search of a missing day: a new search would send its requests
+    again.
     """
     opened = _open_journals(captures, task.study.name, missing)
     unfinished = {journal.capture for journal, progress in opened if progress.outcome is None}
@@ -154,7 +157,10 @@ def resume_journals(
         stale = recollect and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
         needed = [day for day in rest if recollect or not is_complete(progress.window, day)]
         if progress.outcome is not None:
-            journals.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
+            if claim_ended(set(progress.window.days) - missing):
+                journals.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
+            else:
+                journal.close()
         elif any(header.get(name, value) != value for name, value in requested_query(task).items()):
             reason = "The study's query or fields changed after this search began."
             journals.append(OpenJournal(journal, progress, "changed", reason))

@@ -124,16 +124,17 @@ class VideoSearch:
         settings, remaining = self._context.settings, set(days)
         with ExitStack() as stack:
             jobs: deque[_WindowJob] = deque()
-            for opened in self._resume_journals(stack, remaining):
-                stack.callback(opened.journal.close)
-                self._parts.mark_cut(opened.progress.window.first, opened.progress.window.part)
-                if opened.outcome is None:
-                    jobs.append(_WindowJob(opened.progress, opened.journal))
-                    self._history(opened.progress.window).record_density(opened.progress)
-                    continue
-                ended = await self._conclude(self._session(opened), opened.outcome, opened.reason)
-                for day_result in take_results(ended.attempts, remaining, self._batches.requests):
-                    yield day_result
+            with ExitStack() as ended_days:
+                for opened in self._resume_journals(stack, ended_days, remaining):
+                    stack.callback(opened.journal.close)
+                    self._parts.mark_cut(opened.progress.window.first, opened.progress.window.part)
+                    if opened.outcome is None:
+                        jobs.append(_WindowJob(opened.progress, opened.journal))
+                        self._history(opened.progress.window).record_density(opened.progress)
+                        continue
+                    ended = await self._conclude(self._session(opened), opened.outcome, opened.reason)
+                    for day_result in take_results(ended.attempts, remaining, self._batches.requests):
+                        yield day_result
             jobs.extend(_jobs(self._plan(remaining, [job.window for job in jobs])))
             results = run_concurrently(
                 jobs, self._run_window, settings.concurrency, lambda: self._run.may_continue, self._may_open
@@ -150,18 +151,29 @@ class VideoSearch:
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
 
-    def _resume_journals(self, stack: ExitStack, missing: Set[date]) -> list[OpenJournal]:
-        settings, claimed = self._context.settings, set(missing)
+    def _resume_journals(self, stack: ExitStack, ended_days: ExitStack, missing: Set[date]) -> list[OpenJournal]:
+        """Return the journals that the run resumes or ends.
 
-        def claim_more(days: Collection[date]) -> bool:
+        Days that it locks besides are locked until `stack` closes; those of searches that ended, until `ended_days`
+        does.
+        """
+        settings, claimed, ended = self._context.settings, set(missing), set[date]()
+
+        def claim(days: Collection[date], locks: ExitStack, locked: set[date]) -> bool:
+            new = sorted(set(days) - claimed - ended)
             try:
-                stack.enter_context(
-                    lock_partitions(settings.state, self._study.name, "videos", sorted(set(days) - claimed))
-                )
+                locks.enter_context(lock_partitions(settings.state, self._study.name, "videos", new))
             except PartitionBusy:
                 return False
-            claimed.update(days)
+            locked.update(new)
             return True
+
+        def claim_more(days: Collection[date]) -> bool:
+            if not ended.isdisjoint(days):
+                # The rest of a search that ended is resumed: its days stay locked.
+                stack.enter_context(ended_days.pop_all())
+                claimed.update(ended)
+            return claim(days, stack, claimed)
 
         with lock_open_journals(settings.state, self._study.name, "videos"):
             return resume_journals(
@@ -173,6 +185,7 @@ class VideoSearch:
                 self._context.clock.now(),
                 page_size=settings.page_size,
                 claim_more=claim_more,
+                claim_ended=lambda days: claim(days, ended_days, ended),
             )
 
     def _is_complete(self, window: SearchWindow, day: date) -> bool:
