@@ -196,3 +196,14 @@ def test_every_spelling_of_loopback_is_the_sandbox(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1.example", "localhost.example", "mylocalhost", "1.27.0.1", "[2001:db8::1]"])
 def test_other_hosts_are_not_the_sandbox(host: str) -> None:
     assert Settings.from_env({"TIKTOK_API_URL": f"http://{host}:8080"}).origin != "sandbox"
+
+
+@pytest.mark.usefixtures("no_api")
+@pytest.mark.parametrize("option", ["--status", "--certificate"])
+def test_an_auditor_needs_no_credentials(option: str, tmp_path: Path) -> None:
+    (folder := tmp_path / "data").mkdir()
+    environment = {"RESEARCH_DATA": str(mark(folder, "https://open.tiktokapis.com"))}
+    result = run(tmp_path, ["verify", option], **environment)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("videos    0 stored, 0 ")
+    assert "Only the API that returned the stored items" in run(tmp_path, ["verify"], **environment).stderr
