@@ -29,6 +29,9 @@ format, so a handle of letters alone is not looked for in them."""
 _LOGS = (".log", ".err", ".out")
 """Ends of the names of logs, those of Dagster's steps as well."""
 
+_ID_DIGITS = 15
+"""Least number of digits of an id, as in texts (see storage/withheld.py)."""
+
 _WORD = re.compile(r"[\w.]+")
 
 _TABLES = (".csv", ".tsv", ".tab", ".txt")
@@ -74,11 +77,16 @@ def is_item_of(cleaner: Cleaner, name: str, value: object) -> bool:
 
     A handle of letters alone may be a word, so it is an account only where the name says so.
     """
-    if cleaner.is_id(value):
+    if _is_id(cleaner, value):
         return True
     if not isinstance(value, str) or not cleaner.withdrawn.has_account(value):
         return False
     return not value.strip().lstrip("@").isalpha() or _OF_ACCOUNTS.search(name) is not None
+
+
+def _is_id(cleaner: Cleaner, value: object) -> bool:
+    """Return whether a value is a withdrawn id. A number of fewer digits than an id has, also in a text, is none."""
+    return cleaner.is_id(value) and len(str(value)) >= _ID_DIGITS
 
 
 def mentions_item(cleaner: Cleaner, name: str, value: object) -> bool:
@@ -94,8 +102,8 @@ def mentions_item(cleaner: Cleaner, name: str, value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(mentions_item(cleaner, name, one) for one in value)
     if isinstance(value, Decimal):
-        return value.is_finite() and value == int(value) and cleaner.is_id(int(value))
-    return cleaner.is_id(value)
+        return value.is_finite() and value == int(value) and _is_id(cleaner, int(value))
+    return _is_id(cleaner, value)
 
 
 def name_contains(path: Path, cleaner: Cleaner) -> bool:
@@ -202,7 +210,7 @@ def _clean_json(value: Any, key: str, cleaner: Cleaner, *, is_foreign: bool) -> 
     if isinstance(value, list):
         entries = [_clean_json(one, key, cleaner, is_foreign=is_foreign) for one in value]
         return [one for one in entries if one is not _GONE]
-    return 0 if cleaner.is_id(value) else value
+    return 0 if _is_id(cleaner, value) else value
 
 
 def bytes_contain(path: Path, cleaner: Cleaner) -> bool:

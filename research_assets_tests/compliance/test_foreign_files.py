@@ -225,6 +225,12 @@ def test_object_of_an_item_leaves_a_users_json_file() -> None:
     assert json.loads(clean_json_text(json.dumps(by_id), CLEANER, is_foreign=True)) == {"other": None}
 
 
+def test_small_number_of_a_file_is_no_id() -> None:
+    cleaner = Cleaner(replace(CLEANER.withdrawn, videos=frozenset([5])))
+    text = json.dumps({"n": 5, "l": [5], "t": "5"})
+    assert clean_json_text(text, cleaner) == clean_json_text(text, cleaner, is_foreign=True) == text
+
+
 @pytest.mark.parametrize(
     ("name", "contains"),
     [
