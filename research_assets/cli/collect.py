@@ -80,7 +80,7 @@ def command(
     from research_assets.settings import prepare_root
     from research_assets.storage.file_locks import exclusive
     from research_assets.storage.lock_errors import LockTaken
-    from research_assets.study.loader import load_studies
+    from research_assets.study.loader import load_studies, overlooked_files
 
     if budget == 0 and not dry_run:
         raise click.UsageError("A budget of 0 allows no request. No request was sent. To see the plan, use --dry-run.")
@@ -90,6 +90,8 @@ def command(
         chosen = choose_studies(known, studies)
         display = CollectDisplay(Terminal(), quiet=quiet and not dry_run)
         if not chosen:
+            for file in overlooked_files(settings):
+                display.warn(str(file))
             display.warn("There is no study yet. No request was sent. Write one with: research-assets new-study")
             return
         prepare_root(settings)

@@ -29,6 +29,9 @@ __all__ = ["announce_simulation", "api_settings", "data_settings", "prepare_inst
 _URL, _KEY, _SECRET, _RATE, _DATA = (
     VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "rate_limit", "root")
 )
+LISTED_IDS = "The ids of a list belong to real videos"
+"""Why no simulated API is started for commands on lists of ids."""
+
 SANDBOX_RATE_LIMIT = 50
 """Requests per second that the sandbox accepts and the client sends."""
 
@@ -51,14 +54,11 @@ def announce_simulation(settings: Settings) -> None:
         click.echo(f"Simulated data, not from TikTok: {settings.root}")
 
 
-def _require_choice_of_sandbox(settings: Settings, *, real_ids: bool) -> None:
+def _require_choice_of_sandbox(settings: Settings, *, known_ids: str) -> None:
     """Raise SettingsError where simulated data could be taken for real data."""
     require_no_similar_name(settings)
-    if real_ids:
-        raise SettingsError(
-            f"The ids of a list belong to real videos, but {_KEY} and {_SECRET} are not set. No request was sent. "
-            + _USE_EITHER
-        )
+    if known_ids:
+        raise SettingsError(f"{known_ids}, but {_KEY} and {_SECRET} are not set. No request was sent. " + _USE_EITHER)
     if "root" in settings.named and stored_origin(settings) != "sandbox":
         raise SettingsError(
             f"{_DATA} names the data folder {settings.root}, but {_KEY} and {_SECRET} are not set. Simulated data "
@@ -68,10 +68,11 @@ def _require_choice_of_sandbox(settings: Settings, *, real_ids: bool) -> None:
 
 
 @contextmanager
-def api_settings(*, demo: bool = False, real_ids: bool = False) -> Iterator[Settings]:
+def api_settings(*, demo: bool = False, known_ids: str = "") -> Iterator[Settings]:
     """Yield the settings for commands that send requests. Without an API, a sandbox runs while the block lasts.
 
-    `demo` is for the command whose name chooses the sandbox, `real_ids` for commands on lists of ids. Raises
+    `demo` is for the command whose name chooses the sandbox, `known_ids` the begin of
+    the message of commands on ids that another API would not know. Raises
     SettingsError where simulated data could be taken for real data.
     """
     settings = Settings.from_env()
@@ -79,7 +80,7 @@ def api_settings(*, demo: bool = False, real_ids: bool = False) -> Iterator[Sett
         yield settings
         return
     if not demo:
-        _require_choice_of_sandbox(settings, real_ids=real_ids)
+        _require_choice_of_sandbox(settings, known_ids=known_ids)
     from research_assets.sandbox.config import SandboxConfig
     from research_assets.sandbox.server import run_in_thread
 

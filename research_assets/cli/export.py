@@ -1,10 +1,11 @@
 """`research-assets export`: write the marts as files, each export in its own folder."""
 
-from datetime import datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import click
 
+from research_assets.cli.day import read_day
 from research_assets.export import FORMATS, NETWORK_FORMATS
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from research_assets.export import Export
     from research_assets.settings import Settings
-
-DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command("export")
@@ -28,8 +27,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option(
     "--mart", "marts", multiple=True, metavar="NAME", help="Export only this mart; may be repeated. Default: all."
 )
-@click.option("--first", type=DAY, metavar="DAY", help="Set the first UTC day, such as 2026-02-01. Default: no limit.")
-@click.option("--last", type=DAY, metavar="DAY", help="Set the last UTC day, inclusive. Default: no limit.")
+@click.option(
+    "--first", callback=read_day, metavar="DAY", help="Set the first UTC day, such as 2026-02-01. Default: no limit."
+)
+@click.option("--last", callback=read_day, metavar="DAY", help="Set the last UTC day, inclusive. Default: no limit.")
 @click.option(
     "--pseudonymous",
     is_flag=True,
@@ -49,8 +50,8 @@ def command(
     studies: tuple[str, ...],
     formats: tuple[str, ...],
     marts: tuple[str, ...],
-    first: datetime | None,
-    last: datetime | None,
+    first: date | None,
+    last: date | None,
     pseudonymous: bool,
     ids_only: bool,
     coarse: bool,
@@ -82,8 +83,8 @@ def command(
     request = ExportRequest(
         studies=studies,
         marts=marts or (("videos",) if draw else ()),
-        first=first.date() if first else None,
-        last=last.date() if last else None,
+        first=first,
+        last=last,
         formats=formats or (("csv",) if draw else DEFAULT_FORMATS),
         pseudonymous=pseudonymous,
         ids_only=ids_only,

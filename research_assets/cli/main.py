@@ -5,9 +5,11 @@ Not here: the commands (see the module of each).
 
 import errno
 import logging
+import os
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -115,12 +117,23 @@ def is_known_error(error: Exception) -> bool:
     return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
 
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class LazyGroup(click.Group):
     """The group of `COMMANDS`. It imports a command when it is called."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command on a terminal of any encoding."""
+        """Run a command on a terminal of any encoding, or without an input."""
         print_every_character()
+        if sys.stdin is None:
+            # It is closed. Prompts then end as at the end of an input.
+            sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
         return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -147,6 +160,10 @@ class LazyGroup(click.Group):
             # Subclasses of ClickException quote the arguments of the person at the terminal and nothing else.
             if is_known_error(error) or type(error) is click.ClickException:
                 raise click.ClickException(terminal_text(str(error))) from error
+            if isinstance(error, FileNotFoundError) and not _has_current_folder():
+                raise click.ClickException(
+                    "The current folder does not exist any more. Change to another folder, and run the command again."
+                ) from error
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise click.ClickException(
                     f"The disk could not be used: {error.strerror}{f': {error.filename}' if error.filename else ''}. "

@@ -42,13 +42,15 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
 
     from research_assets.cli.environment import announce_simulation, api_settings, data_settings
     from research_assets.cli.terminal import Terminal
-    from research_assets.study.loader import find_studies
+    from research_assets.study.loader import find_studies, overlooked_files
 
     console = Terminal()
     with api_settings() if probe else nullcontext(data_settings()) as settings:
         if probe:
             announce_simulation(settings)
         declared = find_studies(settings)
+        for file in overlooked_files(settings):
+            console.print(str(file), markup=False)
         known = [study.spec for study in declared]
         chosen = [study for study in known if not studies or study.name in studies]
         _print_notes(console, [study for study in declared if study.spec in chosen])

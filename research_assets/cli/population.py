@@ -1,9 +1,11 @@
 """`research-assets population`: estimate how many videos match the query of a study on a day, from random draws."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import click
+
+from research_assets.cli.day import read_day
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +24,7 @@ ASSUMED_VIDEOS = 2000
 
 @click.command("population")
 @click.argument("study")
-@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
+@click.argument("day", callback=read_day)
 @click.option(
     "--precision",
     type=click.FloatRange(0.01, 1),
@@ -38,7 +40,7 @@ ASSUMED_VIDEOS = 2000
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
 def command(
     study: str,
-    day: datetime,
+    day: date,
     precision: float,
     expected: int | None,
     draws: int | None,
@@ -60,15 +62,15 @@ def command(
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
 
-    console, of_day = Terminal(), day.date()
+    console = Terminal()
     with api_settings() as settings:
         announce_simulation(settings)
         clock = server_clock_or_local(settings, SystemClock())
-        spec = _study(settings, study, of_day, clock)
-        assumed, basis = _assumed_videos(settings, spec, of_day, expected, clock)
+        spec = _study(settings, study, day, clock)
+        assumed, basis = _assumed_videos(settings, spec, day, expected, clock)
         n_draws = draws or _plan(assumed, precision)
-        console.print(f"{spec.name} {of_day}: {pluralize(n_draws, 'random draw')}. {basis}")
-        n_open = open_draws(settings, spec, of_day, n_draws)
+        console.print(f"{spec.name} {day}: {pluralize(n_draws, 'random draw')}. {basis}")
+        n_open = open_draws(settings, spec, day, n_draws)
         if n_open:
             console.print(f"Resumes an unfinished run with {pluralize(n_open, 'draw')}.")
         pools, _ = read_pools(settings, clock)
@@ -83,7 +85,7 @@ def command(
             console.print("The rest needs quota of a later day: run the same command again then.")
         if not yes:
             click.confirm("Send these requests?", abort=True)
-        result = _draw(settings, spec, of_day, n_draws)
+        result = _draw(settings, spec, day, n_draws)
         if result.population is None:
             print_warning(console, "Paused:", f"{pluralize(result.n_draws, 'draw')} of {n_draws:,} are stored.")
             if result.stop:

@@ -51,7 +51,7 @@ def command(
     """
     from rich.table import Table
 
-    from research_assets.cli.environment import announce_simulation, api_settings
+    from research_assets.cli.environment import LISTED_IDS, announce_simulation, api_settings
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
@@ -72,7 +72,7 @@ def command(
     n_comments = sum(map(len, listed.comments.values()))
     if not listed.videos and not comments:
         raise IdListError(f"{file} lists comments only. No request was sent. Add --comments.")
-    with api_settings(real_ids=True) as settings:
+    with api_settings(known_ids=LISTED_IDS) as settings:
         announce_simulation(settings)
         pseudonyms = Pseudonyms(collection_key(settings)) if pseudonymous else None
         listed, n_withdrawn = leave_out_withdrawn(listed, read_withdrawn(settings.state))

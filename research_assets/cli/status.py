@@ -75,6 +75,7 @@ def command() -> None:
     from research_assets.planning.coverage_summary import read_state_counts
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.study.left_out import describe_left_out
+    from research_assets.study.loader import overlooked_files
     from research_assets.units.coverage import read_days_without_videos
 
     settings = data_settings()
@@ -87,6 +88,8 @@ def command() -> None:
     ledger_error = _print_quota(console, settings, clock)
     counts = read_state_counts(settings.raw)
     studies, issues = _studies(settings)
+    for file in overlooked_files(settings):
+        console.print(str(file), markup=False)
     for study in studies:
         if text := describe_left_out(study):
             console.print(text)

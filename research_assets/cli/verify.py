@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from research_assets.settings import Settings
 
 
+STORED_ITEMS = "Only the API that returned the stored items can verify them"
+"""Why no simulated API is started for this command."""
+
+
 @click.command("verify")
 @click.option("--confirm", metavar="TASK", help="Withdraw the missing items of a task that waits for confirmation.")
 @click.option("--reject", metavar="TASK", help="Discard the answer of a task; its items are verified again.")
@@ -24,7 +28,9 @@ def command(confirm: str | None, reject: str | None, *, only_status: bool, certi
     need two days; run the command again, or leave it to the sensor verify_due_items. Sends one to three requests per
     task, and one per account or per 100 videos that are looked up.
     """
-    from research_assets.cli.environment import announce_simulation, api_settings
+    from contextlib import nullcontext
+
+    from research_assets.cli.environment import announce_simulation, api_settings, data_settings
     from research_assets.clock import SystemClock
     from research_assets.compliance.verification.planning import studies_by_lookup
     from research_assets.compliance.verification.step import give_word, take_step
@@ -35,8 +41,10 @@ def command(confirm: str | None, reject: str | None, *, only_status: bool, certi
         raise click.UsageError("Use either --confirm or --reject. Nothing was changed.")
     if certificate and (confirm or reject or only_status):
         raise click.UsageError("Use --certificate alone. Nothing was changed.")
-    with api_settings(real_ids=True) as settings:
-        announce_simulation(settings)
+    sends_none = only_status or certificate
+    with nullcontext(data_settings()) if sends_none else api_settings(known_ids=STORED_ITEMS) as settings:
+        if not sends_none:
+            announce_simulation(settings)
         clock = server_clock_or_local(settings, SystemClock())
         word: Literal["confirmed", "rejected"] = "confirmed" if confirm else "rejected"
         if name := confirm or reject:

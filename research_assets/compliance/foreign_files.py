@@ -1,17 +1,18 @@
 """Search of files that a user put into the data folder, in formats that the removal does not rewrite.
 
 Compressed files and archives are searched inside, also in each other; Excel's and other office files are archives.
-DuckDB, Parquet, Stata and SPSS files are read as tables. A file in any other binary format cannot be shown to be
-without an item. Not here: text and SQLite files, which are rewritten (see other_files.py).
+DuckDB, Parquet, Stata and SPSS files are read as tables, whose columns may have any names. A file in any other binary
+format cannot be shown to be without an item. Not here: text and SQLite files, which are rewritten (see other_files.py).
 """
 
 import bz2
 import gzip
 import io
 import lzma
+import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,8 +21,8 @@ import duckdb
 import zstandard
 
 from research_assets.compliance.exported_rows import item_rule
+from research_assets.compliance.other_files import PDF, UTF16, mentions_item, visible_text
 from research_assets.export import spss, stata
-from research_assets.export.rewriting import RewritingError, find_changes
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.storage.withheld import Cleaner
@@ -40,6 +41,12 @@ _MAX_DEPTH = 4
 
 _BATCH = 10_000
 
+_WITHOUT_ITEMS = re.compile("BOOLEAN|DATE|TIME.*|INTERVAL|U?(TINYINT|SMALLINT|INTEGER)|FLOAT|DOUBLE")
+"""Types of DuckDB whose values are no id and no text. Reading them takes most of the time."""
+
+_CONTROL = re.compile(rb"[\x00-\x06\x0e-\x19]")
+"""Bytes that are in no text, but in compressed data of more than a few bytes."""
+
 
 def search_file(path: Path, cleaner: Cleaner) -> Verdict:
     """Return whether a binary file contains a withdrawn item. Raises OSError if it cannot be read."""
@@ -47,8 +54,8 @@ def search_file(path: Path, cleaner: Cleaner) -> Verdict:
         return "clean"
     with path.open("rb") as file:
         head = file.read(16)
-    if head[:4] == b"PAR1" and path.suffix == ".parquet":
-        return _search_table(path, cleaner)
+    if head[:4] == b"PAR1":
+        return _search_parquet(path, cleaner)
     if head[:4] in (b"$FL2", b"$FL3"):
         return _search_spss(path, cleaner)
     if head[8:12] == b"DUCK":
@@ -58,11 +65,37 @@ def search_file(path: Path, cleaner: Cleaner) -> Verdict:
     return _search(path.read_bytes(), cleaner, 0)
 
 
-def _search_table(path: Path, cleaner: Cleaner) -> Verdict:
-    try:
-        return "contains" if find_changes(path, lambda names: item_rule(cleaner, names)) else "clean"
-    except RewritingError:
-        return "unknown"
+def _search_rows(names: Sequence[str], rows: Iterable[Sequence[Any]], cleaner: Cleaner) -> Verdict:
+    rule = item_rule(cleaner, names)
+    if any(mentions_item(cleaner, "", name) for name in names):
+        return "contains"
+    for row in rows:
+        if rule(row) != {} or any(mentions_item(cleaner, *one) for one in zip(names, row, strict=True)):
+            return "contains"
+    return "clean"
+
+
+def _search_relation(db: duckdb.DuckDBPyConnection, source: str, cleaner: Cleaner) -> Verdict:
+    """Search a table of DuckDB, given as SQL. Raises duckdb.Error."""
+    columns = [(row[0], row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+    names = [name for name, kind in columns if not _WITHOUT_ITEMS.fullmatch(kind)]
+    if any(mentions_item(cleaner, "", name) for name, _ in columns):
+        return "contains"
+    if not names:
+        return "clean"
+    result = db.execute(f"SELECT {', '.join(map(sql_identifier, names))} FROM {source}")
+    while rows := result.fetchmany(_BATCH):
+        if _search_rows(names, rows, cleaner) == "contains":
+            return "contains"
+    return "clean"
+
+
+def _search_parquet(path: Path, cleaner: Cleaner) -> Verdict:
+    with closing(connect_shared()) as db:
+        try:
+            return _search_relation(db, f"read_parquet({sql_literal(path)}, hive_partitioning = false)", cleaner)
+        except duckdb.Error:
+            return "unknown"
 
 
 def _search_spss(path: Path, cleaner: Cleaner) -> Verdict:
@@ -70,9 +103,8 @@ def _search_spss(path: Path, cleaner: Cleaner) -> Verdict:
         frame = spss.read_table(path).frame
     except ValueError:
         return "unknown"
-    rule = item_rule(cleaner, list(frame.columns))
     rows = zip(*(frame[name] for name in frame.columns), strict=True)
-    return "contains" if any(rule(row) != {} for row in rows) else "clean"
+    return _search_rows(list(frame.columns), rows, cleaner)
 
 
 def _search_duckdb(path: Path, cleaner: Cleaner) -> Verdict:
@@ -82,14 +114,17 @@ def _search_duckdb(path: Path, cleaner: Cleaner) -> Verdict:
         except duckdb.Error:
             return "unknown"
         try:
+            definitions = db.execute(
+                "SELECT sql FROM duckdb_views() WHERE database_name = 'searched' AND NOT internal"
+            ).fetchall()
+            if mentions_item(cleaner, "", definitions):
+                return "contains"
             for schema, table in db.execute(
                 "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'searched'"
             ).fetchall():
-                result = db.execute(f"SELECT * FROM searched.{sql_identifier(schema)}.{sql_identifier(table)}")
-                rule = item_rule(cleaner, [column[0] for column in result.description or ()])
-                while rows := result.fetchmany(_BATCH):
-                    if any(rule(row) != {} for row in rows):
-                        return "contains"
+                source = f"searched.{sql_identifier(schema)}.{sql_identifier(table)}"
+                if mentions_item(cleaner, "", table) or _search_relation(db, source, cleaner) == "contains":
+                    return "contains"
         except duckdb.Error:
             return "unknown"
         finally:
@@ -109,14 +144,11 @@ def _search(content: bytes, cleaner: Cleaner, depth: int) -> Verdict:
         return _search_members(_tar_members, content, cleaner, depth)
     if content.startswith(b"<stata_dta>"):
         return _search_stata(content, cleaner)
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
-    try:
-        text = content.decode("utf-8" if b"\0" not in content else encoding)
-    except UnicodeDecodeError:
-        text = content.decode(encoding, "ignore")
+    text = visible_text(content)
     if cleaner.message(text) != text:
         return "contains"
-    return "unknown" if "\0" in text else "clean"
+    is_binary = "\0" in text if content.startswith(UTF16) else _CONTROL.search(content)
+    return "unknown" if content.startswith(PDF) or is_binary else "clean"
 
 
 def _search_members(
@@ -190,5 +222,4 @@ def _search_stata(content: bytes, cleaner: Cleaner) -> Verdict:
         columns = stata.read_columns(content)
     except ValueError:
         return "unknown"
-    rule = item_rule(cleaner, list(columns))
-    return "contains" if any(rule(row) != {} for row in zip(*columns.values(), strict=True)) else "clean"
+    return _search_rows(list(columns), zip(*columns.values(), strict=True), cleaner)

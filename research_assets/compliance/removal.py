@@ -23,7 +23,14 @@ from research_assets.compliance.audit_log import AUDIT_LOG, recorded_exports
 from research_assets.compliance.exported_rows import export_cleaner
 from research_assets.compliance.exports import ExportRemoval, user_files
 from research_assets.compliance.foreign_files import search_file
-from research_assets.compliance.other_files import bytes_contain, clean_sqlite, clean_text_file, is_sqlite
+from research_assets.compliance.other_files import (
+    NotRewritten,
+    bytes_contain,
+    clean_sqlite,
+    clean_text_file,
+    is_sqlite,
+    name_contains,
+)
 from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
 from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
 from research_assets.compliance.selection import capture_files
@@ -47,6 +54,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _SQLITE_PARTS = ("-wal", "-shm", "-journal")
 """Ends of the names of files that belong to a SQLite file."""
+
+_DATABASE_PARTS = ("", ".wal", *_SQLITE_PARTS)
 
 
 class Removal:
@@ -271,7 +280,7 @@ class Removal:
         for path in sorted(self._settings.exports.glob("*")):
             if path.name not in exports.removed:
                 for file in user_files(path) if path.is_dir() else [path]:
-                    self._clean_file(file, "files in exports", cleaner)
+                    self._clean_file(file, "files in exports", cleaner, is_foreign=True)
         present = {path.name for path in self._settings.exports.glob("*")} | set(self.exports)
         removed = set(self._plan.removed_exports) | _removed_before(self._settings.state / RECEIPTS)
         taken = [
@@ -286,12 +295,14 @@ class Removal:
     def _other_files(self) -> None:
         """Clean all files of the data folder that no other step knows."""
         settings = self._settings
+        # A user may have copied an export with pseudonyms.
+        foreign_cleaner = export_cleaner(self._cleaner.withdrawn, self._plan.pseudonyms)
         for path in sorted(settings.reports.rglob("*")):
             # The names in a chart are drawn, so no text shows them.
             if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._strict_cleaner)):
                 self._remove_page(path)
             elif path.is_file() and path.suffix != ".html":
-                self._clean_file(path, "other files", self._cleaner)
+                self._clean_file(path, "other files", foreign_cleaner, is_foreign=True)
         if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
             self._count("dbt files", "removed")
             if self._apply:
@@ -304,13 +315,17 @@ class Removal:
             *(log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state)),
             *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment", "account"))),
         )
+        own = (settings.state, settings.raw, settings.captures, *_other_captures(settings))
         databases = (settings.ledger, settings.warehouse, settings.warehouse_build, changes.scratch_path(settings))
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
             if any(path.is_relative_to(folder) for folder in known) or path in kept or self._is_capture_or_raw(path):
                 continue
-            if any(path.parent == one.parent and path.name.startswith(one.name) for one in databases):
+            if any(path == one.with_name(one.name + end) for one in databases for end in _DATABASE_PARTS):
                 continue
-            self._clean_file(path, "other files", self._cleaner)
+            is_foreign = not (path == settings.alerts or any(path.is_relative_to(folder) for folder in own))
+            self._clean_file(
+                path, "other files", foreign_cleaner if is_foreign else self._cleaner, is_foreign=is_foreign
+            )
 
     def _is_capture_or_raw(self, path: Path) -> bool:
         """Return whether a file is of captures or raw tables, which other steps clean."""
@@ -340,17 +355,22 @@ class Removal:
                 "mention the items in Dagster's UI, or the rows in the database."
             )
 
-    def _clean_file(self, path: Path, kind: str, cleaner: Cleaner) -> None:
-        if is_sqlite(path):
-            try:
-                rows = clean_sqlite(path, cleaner, apply=self._apply)
-            except sqlite3.Error as error:
-                self._problem(kind, f"The SQLite file {path} could not be cleaned: {error}. Stop Dagster and repeat.")
-                return
-            if rows:
-                self._count(kind, "rewritten")
+    def _clean_file(self, path: Path, kind: str, cleaner: Cleaner, *, is_foreign: bool = False) -> None:
+        place = path.relative_to(self._settings.root) if path.is_relative_to(self._settings.root) else Path(path.name)
+        if name_contains(place, cleaner):
+            self._problem(kind, f"The name of {path}, or of its folder, contains an item. Rename or remove it.")
+        try:
+            if is_sqlite(path):
+                affected: bool | None = clean_sqlite(path, cleaner, apply=self._apply, is_foreign=is_foreign) > 0
+            else:
+                affected = clean_text_file(path, cleaner, apply=self._apply, is_foreign=is_foreign)
+        except sqlite3.Error as error:
+            advice = "Remove it, or move it out of the data folder" if is_foreign else "Stop Dagster and repeat"
+            self._problem(kind, f"The SQLite file {path} could not be cleaned: {error}. {advice}.")
             return
-        affected = clean_text_file(path, cleaner, apply=self._apply)
+        except NotRewritten as error:
+            self._problem(kind, f"The file {path} {error}. Remove it.")
+            return
         if affected:
             self._count(kind, "rewritten")
         elif affected is None:

@@ -16,6 +16,7 @@ from research_assets.compliance.removal import FixedClock, rebuild_warehouse
 from research_assets.compliance.verification.held import drop_unknown
 from research_assets.compliance.verification.planning import cancel_tasks
 from research_assets.quota.ledger import stored_ledgers
+from research_assets.report.paths import board_path, report_path
 from research_assets.settings import FOLDER_ID, Settings
 from research_assets.storage.files import fsync_folder
 from research_assets.storage.pseudonym_keys import record_path
@@ -63,7 +64,8 @@ class FolderRemoval:
         self._remove("key records", record_path(settings, study))
         self._remove("study records", provenance_path(settings, study))
         # The codebook has examples of all studies. The next report writes it again.
-        for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
+        pages = (report_path(settings, study), board_path(settings, study))
+        for path in (*pages, *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)
         counts = self.counts.setdefault("exports", Counter(self._plan.counts.get("exports", {})))
         exports = ExportRemoval(settings, self._plan, self._save, self._apply, counts)
@@ -78,6 +80,10 @@ class FolderRemoval:
         else:
             self._remove_shared_marts()
         self.notes.append(f"Delete the file that declares the study {study}; otherwise it is collected again.")
+        self.notes.append(
+            f"Files that you put into {settings.root} and the messages in {settings.alerts.name} were not searched for "
+            "rows of the study. Delete those that have some."
+        )
         if settings.dagster_home.is_dir():
             self.notes.append(
                 "Dagster's event log may quote rows of the study in the metadata of its runs. Delete the runs of the "

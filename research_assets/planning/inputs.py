@@ -220,7 +220,10 @@ def open_journal_bytes(captures: Path, study: str, entity: str) -> int:
 def read_day_status(
     raw: RawTables, study: StudySpec, now: datetime
 ) -> tuple[dict[date, PartitionStatus], dict[date, float]]:
-    """Return the status of each day of a study's search with an attempt, and the raw hits of the collected days."""
+    """Return the status of each day of a study's search with an attempt, and the raw hits of the collected days.
+
+    The hits are also those of days that an earlier study file had. No status is: such a day is no partition any more.
+    """
     rows = query_raw(
         raw,
         "coverage",
@@ -238,6 +241,10 @@ def read_day_status(
     missing_accounts = days_missing_accounts(study.query, units, now, retry=False)
     statuses, hits_per_day = {}, {}
     for day, last_complete_at, offered, newest, complete_at in rows:
+        if last_complete_at is not None:
+            hits_per_day[day] = float(offered)
+        if not study.has_day(day):
+            continue
         is_settled = newest["state"] in SETTLED
         waits = not is_settled and is_waiting(newest["next_try"], now)
         statuses[day] = PartitionStatus(
@@ -250,8 +257,6 @@ def read_day_status(
             is_missing_accounts=day in missing_accounts,
             is_repeated=any(later - one <= REPEAT_WITHIN for one, later in pairwise(sorted(complete_at or ()))),
         )
-        if last_complete_at is not None:
-            hits_per_day[day] = float(offered)
     return statuses, hits_per_day
 
 
@@ -274,8 +279,9 @@ def read_canary_day(raw: RawTables, study: StudySpec, now: datetime) -> tuple[da
     )
     if not rows:
         return None, None
-    [(days, last_check, next_try)] = rows
-    return canary_day(study, days or (), last_check, next_try, now), last_check
+    [(collected, last_check, next_try)] = rows
+    days = [day for day in collected or () if study.has_day(day)]
+    return canary_day(study, days, last_check, next_try, now), last_check
 
 
 class ListStatusReader:

@@ -9,9 +9,9 @@ records keep every byte, unless they mention a withdrawn account or item. What g
 - profiles, followers, following: those of a withdrawn account, in both directions;
 - of an account whose profile is withdrawn (see withdrawals.py): the same, and its lists of likes, reposts and pins, but
   nothing else: neither its videos nor mentions;
-- in other records: `@handle` in texts and links becomes `[withdrawn]`, entries of lists of mentions go, and ids of
-  withdrawn items in texts become `[withdrawn]`. A handle without `@` in prose remains, because it may be a word; a
-  pseudonym (see tiktok/pseudonyms.py) is none and becomes `[withdrawn]` as well.
+- in other records: `@handle` in texts and links (also `%40handle`) becomes `[withdrawn]`, entries of lists of mentions
+  go, and ids of withdrawn items in texts become `[withdrawn]`. A handle without `@` in prose remains, because it may be
+  a word; a pseudonym (see tiktok/pseudonyms.py) is none and becomes `[withdrawn]` as well.
 
 Not here: what is withdrawn (see withdrawals.py), which files are rewritten (see compliance/).
 """
@@ -32,7 +32,7 @@ from research_assets.tiktok.pseudonyms import PATTERN, PREFIX
 REMOVED = "[withdrawn]"
 """Text in place of a mention, a name or an id in a text."""
 
-_MENTION = re.compile(r"@([\w.]+)")
+_MENTION = re.compile(r"(?:@|%40)([\w.]+)")
 _ID = re.compile(r"(?<!\d)\d{15,20}(?!\d)")
 _PSEUDONYM = re.compile(rf"(?<!\w){PATTERN}(?!\w)")
 _WORD = re.compile(r"[\w.]+")
@@ -66,7 +66,7 @@ class Cleaner:
 
     def text(self, text: str) -> str:
         """Return a text without mentions of withdrawn accounts, pseudonyms of them, and ids of withdrawn items."""
-        if "@" in text:
+        if "@" in text or "%40" in text:
             text = _MENTION.sub(self._mention, text)
         if PREFIX in text:
             text = _PSEUDONYM.sub(lambda found: REMOVED if self.withdrawn.has_account(found[0]) else found[0], text)

@@ -173,7 +173,7 @@ class _Document:
         for key_node, child in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.add_issue(path, "a key must be a word", line)
+                self.add_issue(path, "a key must be a word. Write a text that begins with { or [ in quotes", line)
                 continue
             try:
                 key = join_surrogates(key_node.value)
@@ -288,6 +288,7 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
         actual = f", not {short_label(error['input'])}, which YAML reads as {error['input'].reading}"
         if error["type"] in ("int_type", "float_type"):
             actual += ". Write plain digits, without signs, underscores and leading zeros"
+            actual += ", but with one 0 before the point" * (error["type"] == "float_type")
     match error["type"]:
         case "extra_forbidden":
             return _unknown_key_message(path[-1], tuple(MODEL_BY_KEY[path[:-1]].model_fields))
@@ -298,6 +299,10 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
         case "string_too_long":
             hint = ". A longer name for readers is `title`" if path == ("name",) else ""
             return f"must have at most {error['ctx']['max_length']} characters, not {len(error['input'])}{hint}"
+        case "string_pattern_mismatch" if path[:1] == ("owners",):
+            return (
+                f"must be an e-mail address, or team: and a name of letters, digits and _, such as team:garden{actual}"
+            )
         case "string_pattern_mismatch":
             return f"must be lowercase letters, digits and _, and begin with a letter{actual}"
         case "model_type" | "model_attributes_type":
@@ -411,8 +416,19 @@ def _compose(source: str, file: Path) -> list[yaml.Node]:
             position, hint = comment.start(1), f". `#` begins a comment; write '{comment[1]}' in quotes"
         elif (character := source[position : position + 1]) in _NEEDS_QUOTES:
             hint = f". {_NEEDS_QUOTES[character]}"
+        elif (found := _foreign_character(source, position)) is not None:
+            position, character = found
+            hint = f". The line contains U+{ord(character):04X}. Write {_FOREIGN[character]} instead"
         elif "mapping values are not allowed" in str(error.problem):
-            hint = ". Write a text that contains `: ` in quotes"
+            hint = (
+                ". Write a text that contains `: ` in quotes. Check that this line and the one above have a blank "
+                "after the colon of their key, and the right indentation"
+            )
+        elif any(word in str(error.problem) for word in ("<block end>", "could not find expected ':'")):
+            hint = (
+                ". Check the indentation of this line: all keys of one mapping begin in the same column. Check that "
+                "the line above has a colon and a blank after its key"
+            )
         raise failure(position, f"is not YAML: {error.problem or error}{hint}") from error
     except (ValueError, OverflowError) as error:
         # An escape such as "\U00110000"; the reader says no line.
@@ -430,6 +446,32 @@ _NEEDS_QUOTES = {
     "&": "Write a text that begins with & in quotes",
 }
 """Advice on characters with which no plain text of YAML can begin."""
+
+
+_FOREIGN = {
+    "\N{NO-BREAK SPACE}": "a blank",
+    "\N{NARROW NO-BREAK SPACE}": "a blank",
+    "\N{FIGURE SPACE}": "a blank",
+    "\N{EM SPACE}": "a blank",
+    "\N{EN SPACE}": "a blank",
+    "\N{THIN SPACE}": "a blank",
+    "\N{IDEOGRAPHIC SPACE}": "a blank",
+    "\N{FULLWIDTH COLON}": "a colon and a blank",
+    "\N{RATIO}": "a colon and a blank",
+    "\N{EN DASH}": "a hyphen",
+    "\N{EM DASH}": "a hyphen",
+    "\N{FULLWIDTH LEFT CURLY BRACKET}": "{",
+    "\N{FULLWIDTH LEFT SQUARE BRACKET}": "[",
+}
+"""Meant characters of those that look like YAML, for example in a text that was copied from a web page."""
+
+
+def _foreign_character(source: str, position: int) -> tuple[int, str] | None:
+    """Return a character of `_FOREIGN` in a line that is not YAML or in the line above it, and its position."""
+    end = source.find("\n", position)
+    start = source.rfind("\n", 0, max(0, source.rfind("\n", 0, position))) + 1
+    line = source[start : end if end >= 0 else len(source)]
+    return next(((start + at, one) for at, one in enumerate(line) if one in _FOREIGN), None)
 
 
 def read_study_file(file: Path, *, today: date | None = None, studies_only: bool = False) -> list[DeclaredStudy]:
@@ -463,6 +505,28 @@ def _files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("defs.y*ml")):
         if not any(part.startswith(".") for part in file.relative_to(folder).parts):
             yield file.resolve()
+
+
+_STUDY_FILE = re.compile(r"[.]ya?ml([.]txt)?", re.IGNORECASE)
+
+
+def overlooked_files(settings: Settings) -> list[StudyIssue]:
+    """Return the files that declare a study and are not loaded, because of their name, such as `defs.yaml.txt`."""
+    issues = []
+    for folder in (settings.own_studies, *settings.studies):
+        loaded = set(_files(folder))
+        for file in sorted(folder.rglob("*.*")):
+            if not _STUDY_FILE.search(file.name) or file.resolve() in loaded or not file.is_file():
+                continue
+            if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+                try:
+                    declares = COMPONENT_TYPE in decode_text(file.read_bytes())
+                except (OSError, TextFileError):
+                    continue
+                if declares:
+                    message = "is not loaded. Only files with the name defs.yaml are; rename it if it is a study"
+                    issues.append(StudyIssue(file, 0, "", message))
+    return list(dict.fromkeys(issues))
 
 
 def find_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[DeclaredStudy]:

@@ -441,7 +441,7 @@ def to_spec(
     panel = _resolve_panel(study, folder, issues, notes)
     spec = StudySpec(
         name=study.name,
-        title=study.title or "",
+        title=" ".join((study.title or "").split()),
         start=study.start,
         end=study.end,
         day_sample=None if study.days is None else _day_sample(study.days),

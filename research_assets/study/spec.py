@@ -130,6 +130,10 @@ class StudySpec:
         """Return whether a day is in the sample of days; every day is without one."""
         return self.day_sample is None or self.day_sample.contains(day)
 
+    def has_day(self, day: date) -> bool:
+        """Return whether a day is in the study. Data may be of other days too, if the study file was changed."""
+        return self.start <= day and (self.end is None or day <= self.end) and self.is_sampled(day)
+
     def days_to(self, last: date) -> tuple[date, ...]:
         """Return the days of the study from its start to a day, oldest first, without days that were not drawn."""
         days = (self.start + timedelta(days=n) for n in range((last - self.start).days + 1))

@@ -196,3 +196,31 @@ def test_every_spelling_of_loopback_is_the_sandbox(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1.example", "localhost.example", "mylocalhost", "1.27.0.1", "[2001:db8::1]"])
 def test_other_hosts_are_not_the_sandbox(host: str) -> None:
     assert Settings.from_env({"TIKTOK_API_URL": f"http://{host}:8080"}).origin != "sandbox"
+
+
+@pytest.mark.usefixtures("no_api")
+@pytest.mark.parametrize("option", ["--status", "--certificate"])
+def test_an_auditor_needs_no_credentials(option: str, tmp_path: Path) -> None:
+    (folder := tmp_path / "data").mkdir()
+    environment = {"RESEARCH_DATA": str(mark(folder, "https://open.tiktokapis.com"))}
+    result = run(tmp_path, ["verify", option], **environment)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("videos    0 stored, 0 ")
+    assert "Only the API that returned the stored items" in run(tmp_path, ["verify"], **environment).stderr
+
+
+def test_closed_input_is_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", None)
+    main.main(["forget", "--video", "7600000000000000001"], standalone_mode=False)
+    assert "Nothing was changed. Repeat the command with --yes" in capsys.readouterr().out
+
+
+def test_command_in_a_deleted_folder_says_so(tmp_path: Path) -> None:
+    (folder := tmp_path / "gone").mkdir()
+    with chdir(folder):
+        folder.rmdir()
+        result = CliRunner().invoke(main, ["status"], env={"RESEARCH_DATA": "data"})
+    assert "Error: The current folder does not exist any more. Change to another folder" in result.stderr

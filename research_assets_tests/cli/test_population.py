@@ -61,7 +61,7 @@ def test_errors_name_the_cause_and_what_to_do() -> None:
     for arguments, message in (
         (("unknown", DAY), "There is no study unknown. Known studies: gardening."),
         (("gardening", "2099-01-01"), "settles at 2099-01-04"),
-        (("gardening", "yesterday"), "does not match the format"),
+        (("gardening", "yesterday"), "is no day. Write a day as 2026-02-01"),
         (("gardening", DAY, "--expected", "9000000"), "Choose a larger --precision"),
     ):
         result = run(*arguments)

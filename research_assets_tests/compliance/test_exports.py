@@ -382,7 +382,11 @@ def test_study_leaves_exports_of_several_studies(settings: Settings, exports: di
     both = export(settings, ExportRequest(studies=("bikes", "garden"), formats=FORMATS), [STUDY], NOW)
     content = {path: path.read_bytes() for path in other.folder.rglob("*") if path.is_file()}
     settings.warehouse.unlink()  # it is of no capture, and would be built again without rows
+    settings.reports.mkdir(exist_ok=True)
+    for name in ("garden.html", "garden-coverage.html", "bikes-coverage.html"):
+        (settings.reports / name).write_text("<p>a page")
     (receipt,) = remove_folder(settings, lambda: LATER, "garden")
+    assert [path.name for path in settings.reports.iterdir()] == ["bikes-coverage.html"]
     # The list of ids has no column of the study, and of the quota only this study used some.
     assert set(receipt.exports) == {only.folder.name, exports["ids"].folder.name, exports["quota"].folder.name}
     assert {path: path.read_bytes() for path in content} == content

@@ -12,6 +12,7 @@ from research_assets.planning.types import AgendaInputs
 from research_assets.quota.ledger import read_pools
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
+from research_assets.study.day_sample import DaySample
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.partition_status import PartitionStatus
 from research_assets.units.periods import should_observe
@@ -47,6 +48,21 @@ async def test_collected_days_have_open_comments(settings: Settings) -> None:
     assert inputs.used_today["research"] == {"garden": harness.requests_sent}
     await harness.collect("comments", days(3), SHORT)
     assert not build_agenda(read_inputs(harness), harness.clock.now()).items
+
+
+async def test_days_that_left_the_study_are_not_planned(settings: Settings) -> None:
+    harness = collect_harness(settings)
+    await harness.collect("videos", days(3), SHORT)
+    harness.clock.advance(days=8)
+    middle = START + timedelta(days=1)
+    samples = (DaySample(0.2, ("month",), seed) for seed in range(1000))
+    sample = next(one for one in samples if [day for day in days(3) if one.contains(day)] == [middle])
+    for spec in (replace(SHORT, start=middle, end=middle), replace(SHORT, day_sample=sample)):
+        inputs = read_inputs(harness, spec)
+        for entity in ("videos", "comments"):
+            assert list(inputs.partition_status["garden", entity]) == [middle]
+        assert inputs.canary_days == {"garden": middle}
+        assert set(inputs.hits_per_day["garden"]) == set(days(3))
 
 
 async def test_dead_day_waits_until_its_next_try(settings: Settings) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from research_assets.settings import Settings
 from research_assets.study.day_sample import DaySample
-from research_assets.study.loader import StudyError, find_studies, load_studies, read_study_file
+from research_assets.study.loader import StudyError, find_studies, load_studies, overlooked_files, read_study_file
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets_tests.study.study_files import FULL_STUDY, HEADER, MINIMAL_STUDY, write
 
@@ -230,6 +230,16 @@ def test_loader_finds_studies_of_the_project_and_of_other_folders(tmp_path: Path
     found = find_studies(settings, defs=tmp_path / "defs", today=TODAY)
     assert [study.spec.name for study in found] == ["balcony", "gardening"]
     assert found[0].file == outside
+
+
+def test_files_that_declare_a_study_under_another_name_are_named(tmp_path: Path, settings: Settings) -> None:
+    for name in ("defs.yaml.txt", "Defs.yaml", "garden.yml", "mine/defs.yaml", ".old/garden.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(write(tmp_path / "mine", MINIMAL_STUDY).read_bytes())
+    (tmp_path / "other.yaml").write_text("type: something.Else\n")
+    issues = overlooked_files(replace(settings, studies=(tmp_path,)))
+    assert [issue.file.name for issue in issues] == ["Defs.yaml", "defs.yaml.txt", "garden.yml"]
+    assert "is not loaded. Only files with the name defs.yaml are" in str(issues[0])
 
 
 def test_loader_rejects_two_studies_with_one_name(tmp_path: Path, settings: Settings) -> None:

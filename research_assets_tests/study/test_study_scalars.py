@@ -197,6 +197,13 @@ def test_fraction_in_plain_decimal_form_is_read(tmp_path: Path) -> None:
         (f"{MINIMAL_STUDY}observe: daily\nobserve: weekly", 9, "observe", "duplicate key"),
         (f"{MINIMAL_STUDY}fields: &a [*a]", 8, "", "refers to itself"),
         (f"{MINIMAL_STUDY}\tobserve: daily", 8, "", "Indent with blanks, not with tabs"),
+        (f"{MINIMAL_STUDY} observe: daily", 8, "", "Check the indentation"),
+        (f"{MINIMAL_STUDY}observe:daily\ntitle: x", 9, "", "a colon and a blank after its key"),
+        (f"{MINIMAL_STUDY}observe:daily\nfields: {{users: []}}", 9, "", "a colon and a blank after its key"),
+        (f"{MINIMAL_STUDY}observe:\u00a0daily\ntitle: x", 8, "", "contains U+00A0. Write a blank instead"),
+        (f"{MINIMAL_STUDY}observe\uff1adaily\ntitle: x", 8, "", "contains U+FF1A. Write a colon and a blank instead"),
+        (f"{MINIMAL_STUDY}owners: [anna]", 8, "owners.0", "must be an e-mail address, or team: and a name"),
+        (f"{MINIMAL_STUDY}repeat: .05", 8, "repeat", "with one 0 before the point"),
         (query("{field: create_date, lt: 2026-01-31}"), 7, "query.and.0", "outside of the study's start and end"),
     ],
 )
