@@ -352,7 +352,8 @@ class SampledComments:
     """Comments and replies of the `sampled` of all `videos`, and estimates for all with their standard errors.
 
     `drawn` counts the videos of the sample, also those without a complete list. `estimate` is the total number of
-    comments and replies, `mean` their number per video, `share` the share of videos with at least one.
+    comments and replies, `mean` their number per video, `share` the share of videos with at least one. An error is None
+    if the sampled videos do not differ.
     """
 
     drawn: int

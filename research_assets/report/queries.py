@@ -300,7 +300,8 @@ from degrees group by direction, degree order by direction, degree
 """
 
 # The estimators of Horvitz and Thompson (total) and of Hájek (mean and share, by linearization) for a Poisson sample:
-# each video is drawn by itself. A study that was edited can have days of which all videos were selected.
+# each video is drawn by itself. Equal videos show no error, which is no evidence of a certain estimate. A study that
+# was edited can have days of which all videos were selected.
 SAMPLED_COMMENTS_SQL = """
 with drawn as (
   select unit, state, inclusion_probability as pi from marts.coverage
@@ -319,9 +320,9 @@ means as (select sum(y / pi) / sum(1 / pi) as mean, sum(has_any / pi) / sum(1 / 
 
 select
   (select count(*) from drawn), count(*), (select count(*) from marts.videos where study = $study),
-  coalesce(sum(y), 0)::bigint, sum(y / pi), sqrt(sum((1 - pi) * y * y / (pi * pi))),
-  any_value(mean), sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi),
-  any_value(share), sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi)
+  coalesce(sum(y), 0)::bigint, sum(y / pi), nullif(sqrt(sum((1 - pi) * y * y / (pi * pi))), 0),
+  any_value(mean), nullif(sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi), 0),
+  any_value(share), nullif(sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi), 0)
 from sampled cross join means
 where (select min(pi) from drawn) < 1
 """

@@ -436,6 +436,17 @@ def test_impossible_counts_stop_no_report(settings: Settings) -> None:
     assert "added up to 9,223,372,036,854,775,808" in str(methods_section(data, STUDY, "sandbox", NOW).sentences)
 
 
+def test_sampled_videos_without_comments_are_no_certain_estimate(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["comments"] = []
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    sample = data.sampled_comments
+    assert (sample.estimate, sample.standard_error, sample.mean_error, sample.share_error) == (0, None, None, None)
+    text = str(methods_section(data, STUDY, "sandbox", NOW).sentences)
+    assert "(with replies) represent 0. The sampling weight" in text
+
+
 def test_histogram_of_an_even_distribution_has_even_bars(settings: Settings) -> None:
     rows = garden_rows()
     [template, *_] = rows["videos"]
