@@ -519,7 +519,7 @@ def _api_changes(data: ReportData) -> str:
         return "No documented change or incident of the API is listed for the publication or collection dates."
     dates = {
         "published": [day.day for day in data.days],
-        "observed": [one.day for one in data.daily_requests],
+        "observed": [*(one.day for one in data.daily_requests), *(at.date() for at in data.observed_range if at)],
     }
     edges = [
         marker.text
