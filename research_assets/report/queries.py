@@ -144,14 +144,15 @@ select count(distinct (entity, unit_kind, unit)) from marts.coverage
 where study = $study and (entity <> 'videos' or unit_kind = 'day')
 """
 
-# An account has a unit in each period. It is missing if no period is complete, and counts once.
+# An account has a unit in each period. It is missing if no period is complete, and counts once. A period that has just
+# begun shows nothing about it.
 DISTINCT_MISSING_SQL = """
 with units as (
   select
-    entity, unit_kind, unit, arg_max(state, partition_day) as state,
+    entity, unit_kind, unit, arg_max(state, row(state not in ('not_asked', 'too_fresh'), partition_day)) as state,
     arg_max(
       regexp_replace(coalesce(replace(reason, unit, '…'), 'no reason recorded'), '[.]? ?Next try: .*$', ''),
-      partition_day
+      row(state not in ('not_asked', 'too_fresh'), partition_day)
     ) as masked
   from marts.coverage
   where study = $study and (entity <> 'videos' or unit_kind = 'day')
@@ -330,7 +331,7 @@ where (select min(pi) from drawn) < 1
 FOLLOW_LISTS_SQL = """
 select entity, unit, state, kept, expected, completed_at
 from marts.coverage
-where study = $study and entity in ('followers', 'following')
+where study = $study and entity in ('followers', 'following') and state not in ('not_asked', 'too_fresh')
 qualify row_number() over (partition by entity, unit order by partition_day desc) = 1
 order by entity, kept desc, unit
 """
