@@ -103,10 +103,10 @@ def _total(strata: Sequence[Stratum]) -> Estimated:
         variance += (1 - len(group) / size) * len(group) / (len(group) - 1) * squares
         degrees += len(group) - 1
     value = fsum(total for _, total in totals)
-    # A census has no sampling error.
-    if not degrees and not single and strata:
-        return Estimated(value, 0.0, 1)
-    return Estimated(value, sqrt(variance) if is_known and degrees and variance < inf else None, max(1, degrees))
+    # A census has no sampling error. Otherwise equal values are no evidence of a certain total.
+    if strata and all(len(one.values) == one.size for one in strata):
+        return Estimated(value, 0.0, max(1, degrees))
+    return Estimated(value, sqrt(variance) if is_known and 0 < variance < inf else None, max(1, degrees))
 
 
 def _pairs(single: Sequence[tuple[int, float]]) -> Iterator[Sequence[tuple[int, float]]]:

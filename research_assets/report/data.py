@@ -112,7 +112,7 @@ class ExcessRows:
 
 @dataclass(frozen=True, slots=True)
 class DistinctMissing:
-    """Units that were complete in no period, by state and reason of the newest one. An account counts once.
+    """Units that were complete in no period, by state and reason of the newest requested one. An account counts once.
 
     `videos` and `views` are those of the videos whose comments are missing.
     """
@@ -285,7 +285,7 @@ class DegreeShare:
 
 @dataclass(frozen=True, slots=True)
 class FollowList:
-    """A requested follow list with its rows, and the number of rows that the profile or the list announced."""
+    """A follow list at its newest request: its rows, and the number that the profile or the list announced."""
 
     entity: str
     account: str
@@ -352,7 +352,8 @@ class SampledComments:
     """Comments and replies of the `sampled` of all `videos`, and estimates for all with their standard errors.
 
     `drawn` counts the videos of the sample, also those without a complete list. `estimate` is the total number of
-    comments and replies, `mean` their number per video, `share` the share of videos with at least one.
+    comments and replies, `mean` their number per video, `share` the share of videos with at least one. An error is None
+    if the sampled videos do not differ.
     """
 
     drawn: int

@@ -85,6 +85,8 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
         "Estimates for all days of the study, sampled or not. Counts are those of the newest observation of each "
         "video. Weights of single videos and comments: sampling_weight in the tables videos and comments."
     )
+    if any(value and not error for _, value, error, *_ in rows):
+        note += " An estimate has no standard error if the sampled days show none, for example because they are equal."
     if unknown:
         note += f" No estimate, because the videos of at least one day have no such count: {join_words(unknown)}."
     return ReportSection(name, title, sentences, [], [ReportTable("Estimates for all days", columns, rows, note=note)])

@@ -95,6 +95,11 @@ def format_interval(interval: tuple[float, float]) -> str:
     return f"95 % confidence interval {low} to {high}"
 
 
+def error_text(error: float | None) -> str:
+    """Return ` (standard error 12)`, behind an estimate; empty without one or for 0, which shows no certainty."""
+    return f" (standard error {format_number(error if error < 10 else round_finite(error))})" if error else ""
+
+
 def format_time(value: datetime | None) -> str:
     """Return `2026-02-03 10:00 UTC`."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else NO_VALUE

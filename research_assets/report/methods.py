@@ -21,6 +21,7 @@ from research_assets.report.formatting import (
     NO_VALUE,
     change_period,
     describe_query,
+    error_text,
     format_day,
     format_day_and_time,
     format_interval,
@@ -509,8 +510,7 @@ def _sampled_share(data: ReportData) -> str:
         f" Complete lists of comments of {format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} "
         f"({format_share(sample.sampled, sample.videos)}) were retained; each video was drawn independently of the "
         f"others. Weighted by the inverse inclusion probability, their {pluralize(sample.comments, 'comment')} "
-        f"(with replies) represent {format_number(round(sample.estimate))} (standard error "
-        f"{format_number(round(sample.standard_error or 0))})."
+        f"(with replies) represent {format_number(round(sample.estimate))}{error_text(sample.standard_error)}."
     )
 
 
@@ -519,7 +519,7 @@ def _api_changes(data: ReportData) -> str:
         return "No documented change or incident of the API is listed for the publication or collection dates."
     dates = {
         "published": [day.day for day in data.days],
-        "observed": [one.day for one in data.daily_requests],
+        "observed": [*(one.day for one in data.daily_requests), *(at.date() for at in data.observed_range if at)],
     }
     edges = [
         marker.text

@@ -148,14 +148,15 @@ select count(distinct (entity, unit_kind, unit)) from marts.coverage
 where study = $study and (entity <> 'videos' or unit_kind = 'day')
 """
 
-# An account has a unit in each period. It is missing if no period is complete, and counts once.
+# An account has a unit in each period. It is missing if no period is complete, and counts once. A period that has just
+# begun shows nothing about it.
 DISTINCT_MISSING_SQL = """
 with units as (
   select
-    entity, unit_kind, unit, arg_max(state, partition_day) as state,
+    entity, unit_kind, unit, arg_max(state, row(state not in ('not_asked', 'too_fresh'), partition_day)) as state,
     arg_max(
       regexp_replace(coalesce(replace(reason, unit, '…'), 'no reason recorded'), '[.]? ?Next try: .*$', ''),
-      partition_day
+      row(state not in ('not_asked', 'too_fresh'), partition_day)
     ) as masked
   from marts.coverage
   where study = $study and (entity <> 'videos' or unit_kind = 'day')
@@ -304,7 +305,8 @@ from degrees group by direction, degree order by direction, degree
 """
 
 # The estimators of Horvitz and Thompson (total) and of Hájek (mean and share, by linearization) for a Poisson sample:
-# each video is drawn by itself. A study that was edited can have days of which all videos were selected.
+# each video is drawn by itself. Equal videos show no error, which is no evidence of a certain estimate. A study that
+# was edited can have days of which all videos were selected.
 SAMPLED_COMMENTS_SQL = """
 with drawn as (
   select unit, state, inclusion_probability as pi from marts.coverage
@@ -323,9 +325,9 @@ means as (select sum(y / pi) / sum(1 / pi) as mean, sum(has_any / pi) / sum(1 / 
 
 select
   (select count(*) from drawn), count(*), (select count(*) from marts.videos where study = $study),
-  coalesce(sum(y), 0)::bigint, sum(y / pi), sqrt(sum((1 - pi) * y * y / (pi * pi))),
-  any_value(mean), sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi),
-  any_value(share), sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi)
+  coalesce(sum(y), 0)::bigint, sum(y / pi), nullif(sqrt(sum((1 - pi) * y * y / (pi * pi))), 0),
+  any_value(mean), nullif(sqrt(sum((1 - pi) * (y - mean) * (y - mean) / (pi * pi))) / sum(1 / pi), 0),
+  any_value(share), nullif(sqrt(sum((1 - pi) * (has_any - share) * (has_any - share) / (pi * pi))) / sum(1 / pi), 0)
 from sampled cross join means
 where (select min(pi) from drawn) < 1
 """
@@ -333,7 +335,7 @@ where (select min(pi) from drawn) < 1
 FOLLOW_LISTS_SQL = """
 select entity, unit, state, kept, expected, completed_at
 from marts.coverage
-where study = $study and entity in ('followers', 'following')
+where study = $study and entity in ('followers', 'following') and state not in ('not_asked', 'too_fresh')
 qualify row_number() over (partition by entity, unit order by partition_day desc) = 1
 order by entity, kept desc, unit
 """

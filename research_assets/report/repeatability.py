@@ -9,7 +9,14 @@ from math import hypot
 from research_assets.planning.messages import pluralize
 from research_assets.report.data import RepeatedDay
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, time_columns
-from research_assets.report.formatting import format_minute, format_number, format_share, round_finite, was_were
+from research_assets.report.formatting import (
+    error_text,
+    format_minute,
+    format_number,
+    format_share,
+    round_finite,
+    was_were,
+)
 
 
 def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSection | None:
@@ -28,7 +35,7 @@ def repeatability_section(days: Sequence[RepeatedDay], share: float) -> ReportSe
         )
     bound = (
         "Chapman's estimate of the number of videos that the API could return for these days is "
-        f"{format_number(round_finite(estimate))} (standard error {format_number(error)}). It is a lower bound: a "
+        f"{format_number(round_finite(estimate))}{error_text(error)}. It is a lower bound: a "
         "video that one collection misses is more likely to be missed by the other as well."
     )
     rows = [

@@ -32,6 +32,7 @@ from research_assets.report.elements import (
 )
 from research_assets.report.formatting import (
     UNIT_LABELS,
+    error_text,
     format_day,
     format_minute,
     format_number,
@@ -594,8 +595,8 @@ def threads_section(data: ReportData) -> ReportSection:
         sentences.append(
             f"{format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} were sampled and have a complete "
             f"list, with {pluralize(sample.comments, 'comment or reply', 'comments and replies')}. Weighted by the "
-            f"inverse inclusion probability, they stand for {format_number(round(sample.estimate))} on all videos "
-            f"(standard error {format_number(round(sample.standard_error or 0))}). The charts are weighted: their bars "
+            f"inverse inclusion probability, they stand for {format_number(round(sample.estimate))} on all videos"
+            f"{error_text(sample.standard_error)}. The charts are weighted: their bars "
             f"are estimates for all videos. {_without_list(sample)}".rstrip()
         )
     parts = [part for part in data.threads if part.number]

@@ -44,6 +44,9 @@ def test_without_variance_there_is_no_error() -> None:
     assert estimate_total([stratum(4, 10)]).interval() is None
     census = estimate_total([stratum(2, 10, 20), stratum(1, 5)])
     assert (census.value, census.standard_error) == (35, 0)
+    # Seven sampled days without a video do not show that no day has one.
+    equal = estimate_total([stratum(28, *[0.0] * 7)])
+    assert (equal.value, equal.standard_error, equal.interval()) == (0, None, None)
 
 
 def test_stratum_without_a_value_joins_its_neighbour() -> None:

@@ -3,11 +3,12 @@
 import re
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
 from research_assets.report import REQUIRED_MARTS
-from research_assets.report.data import ApiChange
+from research_assets.report.data import ApiChange, ReportData
 from research_assets.report.drawing import END_MARK, START_MARK, change_markers, marker_layers
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
@@ -434,6 +435,38 @@ def test_impossible_counts_stop_no_report(settings: Settings) -> None:
     assert data.overall.views == pytest.approx(2**64)
     assert data.excess.rows == pytest.approx(2**63)
     assert "added up to 9,223,372,036,854,775,808" in str(methods_section(data, STUDY, "sandbox", NOW).sentences)
+
+
+def test_sampled_videos_without_comments_are_no_certain_estimate(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["comments"] = []
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+    sample = data.sampled_comments
+    assert (sample.estimate, sample.standard_error, sample.mean_error, sample.share_error) == (0, None, None, None)
+    text = str(methods_section(data, STUDY, "sandbox", NOW).sentences)
+    assert "(with replies) represent 0. The sampling weight" in text
+
+
+def test_period_that_has_just_begun_hides_no_result_of_the_earlier_ones(settings: Settings) -> None:
+    rows = garden_rows()
+    before = read_after(settings, rows)
+    begun = {"partition_day": date(2026, 2, 9), "requests": 0.0, "last_at": None, "reason": "Expected by the study"}
+    rows["coverage"] += [
+        unit(entity, "account", name, "not_asked", **begun)
+        for entity, name in (("followers", "anna"), ("following", "ben"))
+    ]
+    settings.warehouse.unlink()
+    after = read_after(settings, rows)
+    assert after.follow_lists == before.follow_lists
+    assert [one.state for one in after.follow_lists] == ["complete", "missing"]
+    assert after.missing == before.missing
+
+
+def read_after(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> ReportData:
+    """Publish rows and return the data of their report."""
+    publish(settings, rows)
+    return read_report_data(settings, "garden")
 
 
 def test_histogram_of_an_even_distribution_has_even_bars(settings: Settings) -> None:
