@@ -3,6 +3,7 @@
 Not here: the build itself (see assets/warehouse.py), and the decision of the sensor (see sensors/build_marts.py).
 """
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,7 @@ def command(ctx: click.Context, full_refresh: bool, quiet: bool) -> None:
     """Build and test the marts and write the reports. Sends no request.
 
     The run appears in Dagster's UI. A failed model or test leaves the published marts as they are; the exit code is
-    then 1.
+    then 1. Ctrl-C stops the build at once, with exit code 3.
     """
     from research_assets.cli.collect_display import CollectDisplay
     from research_assets.cli.dagster_runs import RunExecutor, StopRequest
@@ -69,6 +70,8 @@ def build_marts(executor: "RunExecutor", display: "CollectDisplay", *, full_refr
     """Build the marts and write the reports in one run, print the result, and return whether the run succeeded."""
     from rich.table import Table
 
+    from research_assets.cli.dagster_runs import RunStopped
+    from research_assets.cli.exit_codes import PAUSED
     from research_assets.clock import SystemClock
     from research_assets.planning.messages import pluralize
     from research_assets.text import log_text
@@ -78,8 +81,14 @@ def build_marts(executor: "RunExecutor", display: "CollectDisplay", *, full_refr
     with display.working("Loading Dagster and parsing the dbt project ..."):
         location = executor.location
     config = {"ops": {"warehouse": {"config": {"full_refresh": True}}}} if full_refresh else None
-    with display.working("Building the marts ..."):
-        result = executor.execute([*location.warehouse, *location.reports], run_config=config)
+    try:
+        with display.working("Building the marts ..."):
+            keys = [*location.warehouse, *location.reports]
+            result = executor.execute(keys, run_config=config, stop_at_once=True)
+    except RunStopped:
+        display.warn("Stopped. The marts are those of the last complete build. Continue with: research-assets build")
+        # The thread of the run may wait for dbt, which ends with this process.
+        os._exit(PAUSED)
     seconds = clock.monotonic() - started
     rows: dict[str, int] = {}
     reports = 0

@@ -71,6 +71,8 @@ class Planner:
             periods=self._periods,
             all_studies=self._known,
             limits=limits,
+            # Who stopped the last call and starts another one wants to continue now.
+            count_cancelled=False,
         )
 
 

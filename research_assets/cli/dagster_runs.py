@@ -38,6 +38,10 @@ _NO_RETRY = {"dagster/max_retries": "0"}
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
+class RunStopped(Exception):
+    """A signal stopped a run that can be interrupted anywhere; it is recorded as cancelled."""
+
+
 class StopRequest:
     """Whether a person or the system wants the command to end, and whether the present run must stop.
 
@@ -160,11 +164,13 @@ class RunExecutor:
         run_config: Mapping[str, object] | None = None,
         *,
         when_stopping: Callable[[], None] = lambda: None,
+        stop_at_once: bool = False,
     ) -> RunResult:
         """Execute one run that materializes some assets with their checks, and return how it ended.
 
         At the first stop signal the run ends as cancelled, `when_stopping` is called, and the run stops once its page
-        is stored. A second signal ends the process at once.
+        is stored. A second signal ends the process at once. With `stop_at_once`, for a run that sends no request, the
+        first signal raises RunStopped while the run still works, so the caller must end the process.
         """
         job = self.location.definitions.resolve_implicit_global_asset_job_def()
         run_id = str(uuid.uuid4())
@@ -172,6 +178,8 @@ class RunExecutor:
         errors: list[BaseException] = []
 
         def work() -> None:
+            # A terminal sends Ctrl-C also to the processes that the run starts, such as dbt. Only this one decides.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:
                 with lock_run(self._settings.state, run_id) as folder:
                     process = RunProcess.of(run_id, os.getpid(), folder)
@@ -190,7 +198,7 @@ class RunExecutor:
 
         thread = threading.Thread(target=work, name="run", daemon=True)
         thread.start()
-        self._wait(thread, run_id, when_stopping)
+        self._wait(thread, run_id, when_stopping, stop_at_once=stop_at_once)
         if errors:
             raise errors[0]
         return _result(results[0], self.instance)
@@ -200,9 +208,15 @@ class RunExecutor:
         # The page of this request is durable, and the next one is not sent yet.
         self._stop.check()
 
-    def _wait(self, thread: threading.Thread, run_id: str, when_stopping: Callable[[], None]) -> None:
+    def _wait(
+        self, thread: threading.Thread, run_id: str, when_stopping: Callable[[], None], *, stop_at_once: bool
+    ) -> None:
         is_stopping = False
         while thread.is_alive():
+            if self._stop.is_set and stop_at_once:
+                if run := self.instance.get_run_by_id(run_id):
+                    self.instance.report_run_canceled(run)
+                raise RunStopped
             if self._stop.n_signals > 1:
                 if run := self.instance.get_run_by_id(run_id):
                     self.instance.report_run_canceled(run)

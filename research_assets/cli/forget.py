@@ -76,10 +76,16 @@ def command(
             return
         if click.prompt("Type `forget` to remove this", default="", show_default=False) != "forget":
             raise click.ClickException("Nothing was changed.")
-    if folder is not None:
-        receipts = remove_folder(settings, clock.now, folder)
-    else:
-        receipts = remove_items(settings, clock.now, handles=handles, videos=video_ids, comments=comment_ids)
+    try:
+        if folder is not None:
+            receipts = remove_folder(settings, clock.now, folder)
+        else:
+            receipts = remove_items(settings, clock.now, handles=handles, videos=video_ids, comments=comment_ids)
+    # DuckDB raises RuntimeError if Ctrl-C interrupts a query.
+    except (KeyboardInterrupt, RuntimeError):
+        if plan_path(settings.state).exists():
+            click.echo("The removal is not finished. Finish it with: research-assets forget", err=True)
+        raise
     for receipt in receipts:
         counts = ", ".join(f"{kind} {number:,}" for kind, number in receipt.items.items())
         click.echo(f"Receipt {receipt.id}{f': {counts}' if counts else ''}")

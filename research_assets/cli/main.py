@@ -117,6 +117,10 @@ def is_known_error(error: Exception) -> bool:
     return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
 
+_INTERRUPTED = "Query interrupted"
+"""Message of the RuntimeError that DuckDB raises instead of KeyboardInterrupt after Ctrl-C in a query."""
+
+
 def _has_current_folder() -> bool:
     try:
         Path.cwd()
@@ -160,6 +164,8 @@ class LazyGroup(click.Group):
             # Subclasses of ClickException quote the arguments of the person at the terminal and nothing else.
             if is_known_error(error) or type(error) is click.ClickException:
                 raise click.ClickException(terminal_text(str(error))) from error
+            if isinstance(error, RuntimeError) and str(error) == _INTERRUPTED:
+                raise click.Abort from error
             if isinstance(error, FileNotFoundError) and not _has_current_folder():
                 raise click.ClickException(
                     "The current folder does not exist any more. Change to another folder, and run the command again."

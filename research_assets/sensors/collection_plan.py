@@ -87,15 +87,17 @@ def read_collection_plan(
     periods: Periods | None = None,
     all_studies: Sequence[StudySpec] | None = None,
     limits: Limits = NO_LIMITS,
+    count_cancelled: bool = True,
 ) -> CollectionPlan:
     """Return the plan for some studies, from the collected data, the quota and the runs of a code location.
 
     `clock` has the server time. `periods` are the partitions that Dagster knows; a period that is none is not planned.
-    The active runs of `all_studies` count, by default those of `studies`. A failed read raises its error.
+    The active runs of `all_studies` count, by default those of `studies`. Without `count_cancelled` nothing waits
+    because a person cancelled its last runs. A failed read raises its error.
     """
     now = clock.now()
     keys = collected_keys(all_studies or studies)
-    inputs, progress = _read_inputs(instance, location, studies, keys, collector, clock)
+    inputs, progress = _read_inputs(instance, location, studies, keys, collector, clock, count_cancelled)
     inputs, unknown = _without_unknown_periods(inputs, periods or {})
     inputs = limits.apply(inputs)
     return CollectionPlan(now, inputs, build_agenda(inputs, now), progress, unknown)
@@ -108,6 +110,7 @@ def _read_inputs(
     keys: Sequence[dg.AssetKey],
     collector: CollectorResource,
     clock: Clock,
+    count_cancelled: bool,
 ) -> tuple[AgendaInputs, Mapping[StudyEntity, NoProgress]]:
     """Return the inputs of the agenda, and the ticks without progress of each entity."""
     # Runs are read before the files. A run that ends in between has then already changed the files.
@@ -130,7 +133,9 @@ def _read_inputs(
     progress: dict[StudyEntity, NoProgress] = {}
     for key in inputs.partition_status:
         digest = _state_digest(inputs, key, settings)
-        n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest, location)
+        n_ticks, ended_at = run_history.runs_without_progress(
+            instance, key, digest, location, count_cancelled=count_cancelled
+        )
         progress[key] = NoProgress(digest, n_ticks)
         # Runs end by the machine's clock, which may differ from server time.
         if ended_at is None:

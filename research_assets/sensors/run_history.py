@@ -125,9 +125,17 @@ def _budgets(run: dg.DagsterRun) -> dict[str, int]:
 
 
 def runs_without_progress(
-    instance: dg.DagsterInstance, key: StudyEntity, state_digest: str, location: str | None = None
+    instance: dg.DagsterInstance,
+    key: StudyEntity,
+    state_digest: str,
+    location: str | None = None,
+    *,
+    count_cancelled: bool = True,
 ) -> tuple[int, datetime | None]:
-    """Return the number of ticks whose runs ended without changing the state, and the end of the last of these runs."""
+    """Return the number of ticks whose runs ended without changing the state, and the end of the last of these runs.
+
+    A cancelled run counts with `count_cancelled`: a sensor does not start again at once what a person has cancelled.
+    """
     records = instance.get_run_records(filters=dg.RunsFilter(tags={ASSET_TAG: "/".join(key)}), limit=_MAX_RUNS)
     ticks, ended_at = set(), None
     for record in records:
@@ -136,7 +144,7 @@ def runs_without_progress(
             continue
         if run.tags.get(STATE_TAG) != state_digest:
             break
-        if run.is_finished:
+        if run.is_finished and (count_cancelled or run.status is not dg.DagsterRunStatus.CANCELED):
             ticks.add(run.tags.get(TICK_TAG))
             if ended_at is None and record.end_time is not None:
                 ended_at = datetime.fromtimestamp(record.end_time, UTC)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from research_assets.cli import main
 from research_assets.cli.collect_display import RequestLimit, _Bars
+from research_assets.cli.dagster_runs import RunExecutor, RunStopped, StopRequest
 from research_assets.instance import prepare_home
 from research_assets.planning.types import PlannedRun
 from research_assets.sandbox.config import SandboxConfig
@@ -404,3 +405,25 @@ def test_bars_fit_and_cut_no_number(width: int) -> None:
 def test_location_of_the_commands_is_that_of_the_workspace() -> None:
     [location] = yaml.safe_load(WORKSPACE_FILE.read_text())["load_from"]
     assert location["python_module"]["location_name"] == CODE_LOCATION
+
+
+def test_signal_ends_a_run_that_sends_no_request_at_once(tmp_path: Path) -> None:
+    stop = StopRequest()
+    stop.n_signals = 1
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.ephemeral() as instance:
+        executor = RunExecutor(Settings.from_env({"RESEARCH_DATA": str(tmp_path), "DAGSTER_HOME": str(tmp_path)}), stop)
+        executor.instance = instance
+
+        @dg.job
+        def empty_job() -> None:
+            pass
+
+        run = instance.create_run_for_job(empty_job, status=dg.DagsterRunStatus.STARTED)
+        thread = threading.Thread(target=threading.Event().wait, args=(60,), daemon=True)
+        thread.start()
+        with pytest.raises(RunStopped):
+            executor._wait(thread, run.run_id, lambda: None, stop_at_once=True)
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.status is dg.DagsterRunStatus.CANCELED

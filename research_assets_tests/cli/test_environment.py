@@ -224,3 +224,20 @@ def test_command_in_a_deleted_folder_says_so(tmp_path: Path) -> None:
         folder.rmdir()
         result = CliRunner().invoke(main, ["status"], env={"RESEARCH_DATA": "data"})
     assert "Error: The current folder does not exist any more. Change to another folder" in result.stderr
+
+
+@pytest.mark.usefixtures("no_api")
+def test_interrupted_query_ends_a_removal_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state := tmp_path / "data" / "state").mkdir(parents=True)
+
+    def interrupt(*_: object, **__: object) -> None:
+        (state / "removal.json").write_text("{}")
+        message = "Query interrupted"  # of DuckDB
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("research_assets.compliance.forget.remove_items", interrupt)
+    environment = {"RESEARCH_DATA": str(mark(tmp_path / "data", "sandbox"))}
+    result = run(tmp_path, ["forget", "--video", "7600000000000000001", "--yes"], **environment)
+    assert result.exit_code == 1
+    assert "The removal is not finished. Finish it with: research-assets forget" in result.stderr
+    assert result.stderr.endswith("Aborted!\n")

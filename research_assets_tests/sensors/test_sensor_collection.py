@@ -44,6 +44,21 @@ def make_harness(tmp_path: Path) -> Iterator[Build]:
         yield build
 
 
+def test_cancelled_run_makes_a_sensor_wait_and_no_person() -> None:
+    @dg.job
+    def empty_job() -> None:
+        pass
+
+    tags = {ASSET_TAG: "garden/videos", run_history.STATE_TAG: "digest"}
+    key = ("garden", "videos")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+            run_tags = tags | {run_history.TICK_TAG: status.value}
+            instance.create_run_for_job(empty_job, tags=run_tags, status=status)
+        assert run_history.runs_without_progress(instance, key, "digest")[0] == 2
+        assert run_history.runs_without_progress(instance, key, "digest", count_cancelled=False)[0] == 1
+
+
 def test_sensor_collects_a_study_until_nothing_remains(make_harness: Build) -> None:
     harness = make_harness()
     results = harness.advance()
