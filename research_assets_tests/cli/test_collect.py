@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from research_assets.cli import main
+from research_assets.cli import terminal as cli_terminal
 from research_assets.cli.collect_display import CollectDisplay, RequestLimit, _Bars
-from research_assets.cli.terminal import Terminal
 from research_assets.collect.types import PartitionResult
 from research_assets.instance import prepare_home
 from research_assets.planning.types import PlannedRun
@@ -406,7 +406,7 @@ def test_bars_fit_and_cut_no_number(width: int) -> None:
 def test_days_that_were_complete_before_are_not_counted_with_the_planned_ones() -> None:
     planned = tuple(date(2026, 2, day) for day in (1, 2, 4))
     run = PlannedRun("garden", "comments", planned, False, ("settled",), 3, 3, "known counts")
-    display = CollectDisplay(Terminal(file=StringIO()))
+    display = CollectDisplay(cli_terminal.Terminal(file=StringIO()))
     with display.run(run, RequestLimit("quota research", 0, 1_000)) as counts:
         # One run takes an unbroken range of partitions.
         for day in range(1, 5):
