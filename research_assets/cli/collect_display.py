@@ -107,9 +107,10 @@ class CollectDisplay:
             self._show(progress.partition)
 
     def on_result(self, result: PartitionResult) -> None:
-        """Show that the run has ended a partition."""
+        """Show that the run has ended a partition. Those between the planned ones were complete before."""
         with self._lock:
-            self._counts.complete += result.state == "complete"
+            is_planned = self._run is not None and result.partition in self._run.partitions
+            self._counts.complete += is_planned and result.state == "complete"
             self._show(str(result.partition))
 
     def _show(self, partition: str) -> None:
@@ -118,7 +119,7 @@ class CollectDisplay:
             return
         if self._live is not None:
             self._live.update(
-                min(counts.complete, len(run.partitions)),
+                counts.complete,
                 limit.used + counts.requests,
                 f"{partition}: {pluralize(counts.requests, 'request')}, {pluralize(counts.rows, 'row')}",
             )

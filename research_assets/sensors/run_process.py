@@ -81,6 +81,8 @@ class RunProcess:
             return True
         except PermissionError:
             pass  # a process of another user, which may be another one with the same id
+        if _is_zombie(self.pid):
+            return True
         started = _started(self.pid)
         # The system reuses process ids.
         return bool(self.started) and started is not None and started != self.started
@@ -152,6 +154,19 @@ def _link(path: str) -> str:
 
 def _started(pid: int) -> int | None:
     """Return the start of a process in clock ticks since the boot; None where the system does not say."""
-    # Field 22. The second field may contain spaces and brackets.
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = _stat(pid)
     return int(fields[19]) if len(fields) > 19 else None
+
+
+def _is_zombie(pid: int) -> bool:
+    """Return whether a process has ended and its parent has not noticed.
+
+    In a container whose first process reaps no others, it stays so until the container ends.
+    """
+    return _stat(pid)[:1] in (["Z"], ["X"])
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of a process from the third on (its state); none where the system does not say."""
+    # The second field may contain spaces and brackets.
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()

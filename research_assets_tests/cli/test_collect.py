@@ -20,8 +20,10 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from research_assets.cli import main
-from research_assets.cli.collect_display import RequestLimit, _Bars
+from research_assets.cli import terminal as cli_terminal
+from research_assets.cli.collect_display import CollectDisplay, RequestLimit, _Bars
 from research_assets.cli.dagster_runs import RunExecutor, RunStopped, StopRequest
+from research_assets.collect.types import PartitionResult
 from research_assets.instance import prepare_home
 from research_assets.planning.types import PlannedRun
 from research_assets.sandbox.config import SandboxConfig
@@ -400,6 +402,17 @@ def test_bars_fit_and_cut_no_number(width: int) -> None:
     assert "9 of 14 periods" in lines[0]
     assert "987 of 1,000 requests" in lines[1]
     assert lines[2].strip().endswith("98,765 rows") == (width == 80)
+
+
+def test_days_that_were_complete_before_are_not_counted_with_the_planned_ones() -> None:
+    planned = tuple(date(2026, 2, day) for day in (1, 2, 4))
+    run = PlannedRun("garden", "comments", planned, False, ("settled",), 3, 3, "known counts")
+    display = CollectDisplay(cli_terminal.Terminal(file=StringIO()))
+    with display.run(run, RequestLimit("quota research", 0, 1_000)) as counts:
+        # One run takes an unbroken range of partitions.
+        for day in range(1, 5):
+            display.on_result(PartitionResult(date(2026, 2, day), "complete", was_complete=day == 3))
+    assert counts.complete == 3
 
 
 def test_location_of_the_commands_is_that_of_the_workspace() -> None:

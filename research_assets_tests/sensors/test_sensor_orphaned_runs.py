@@ -169,6 +169,15 @@ def test_ended_process_is_gone() -> None:
     assert replace(RunProcess.of("run", os.getpid()), pid=ended_process()).is_gone
 
 
+def test_ended_process_that_its_parent_does_not_reap_is_gone() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        process = RunProcess.of("run", child.pid)
+        assert not process.is_gone
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.is_gone
+
+
 def test_run_of_a_dead_host_is_marked_after_its_lock_was_free_for_five_minutes(
     settings: Settings, postgres: PostgresServer
 ) -> None:

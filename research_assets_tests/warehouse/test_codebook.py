@@ -28,7 +28,13 @@ def test_columns_have_description_unit_and_origin(rows: Rows) -> None:
         "select description, type, unit, source_field, available_since from marts.codebook "
         "where mart = 'videos' and column_name in ('duration_seconds', 'created_at', 'capture') order by column_number"
     ) == [
-        ("Publication time of the video (UTC).", "timestamptz", "UTC", "videos.create_time", "2023"),
+        (
+            "Publication time of the video (UTC); null if the API returned no time from 1970 to 9999.",
+            "timestamptz",
+            "UTC",
+            "videos.create_time",
+            "2023",
+        ),
         ("Length of the video (seconds).", "bigint", "seconds", "videos.video_duration", "2024-07-09"),
         ("Capture that contains the newest observation.", "varchar", None, None, None),
     ]
