@@ -14,36 +14,25 @@ with attempts as (
         and inclusion_probability is not null
 ),
 
-designs as (
-    select
-        study,
-        day,
-        inclusion_probability,
-        max(chosen_at) as last_chosen_at
-    from attempts
-    group by study, day, inclusion_probability
-),
-
-known as (
+-- Samples of one study are nested: a sample with a higher inclusion probability contains the smaller samples. If an edit
+-- of the study draws a larger one, the videos that it contains already are not requested again, but have its probability.
+from_then_on as (
     select
         study,
         day,
         video_id,
-        min(chosen_at) as known_at
+        max(inclusion_probability) over (
+            partition by study, day
+            order by chosen_at
+            range between current row and unbounded following
+        ) as inclusion_probability
     from attempts
-    group by study, day, video_id
 )
 
--- Samples of one study are nested: a sample with a higher inclusion probability contains the smaller samples. If an edit
--- of the study draws a larger one, the videos that it contains already are not requested again, but have its probability.
 select
-    known.study,
-    known.day,
-    known.video_id,
-    max(designs.inclusion_probability) as inclusion_probability
-from known
-inner join designs
-    on known.study = designs.study
-    and known.day = designs.day
-    and known.known_at <= designs.last_chosen_at
-group by known.study, known.day, known.video_id
+    study,
+    day,
+    video_id,
+    max(inclusion_probability) as inclusion_probability
+from from_then_on
+group by study, day, video_id
