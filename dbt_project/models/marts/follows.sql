@@ -46,7 +46,7 @@ misses as (
         and listed.entity = attempts.entity
         and listed.username = attempts.username
         and listed.missed_at <= relations.last_seen_at
-        and attempts.started_at > relations.last_seen_at
+        and relations.last_seen_at < attempts.started_at
         and attempts.is_whole
     where listed.missed_at is not null
     group by listed.study, listed.source_username, listed.target_username
