@@ -26,7 +26,10 @@ select
     started_at,
     ended_at,
     -- The list can be longer than the profile's count, which was observed at another time.
-    least(cast(n_entries as double) / nullif(expected, 0), 1.0) as completeness,
+    case
+        when expected > 0 and n_entries > expected then cast(1 as double)
+        when expected > 0 then cast(n_entries as double) / expected
+    end as completeness,
     -- The API lists the newest 4,000 to 5,000 followers (reference 3.7). That lists of likes and reposts have no such
     -- end is not known.
     case

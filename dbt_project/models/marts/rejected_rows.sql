@@ -1,5 +1,7 @@
 {#- Every column of the order can be null, and the engines differ in where nulls come by default. -#}
-{%- set order = ['entity', 'unit', 'position', 'field', 'reason', 'observed_at', 'value_json'] -%}
+{%- set order = [
+    'entity', 'unit', 'partition_day', 'position', 'field', 'reason', 'observed_at', 'value_json'
+] -%}
 select
     study,
     day,
