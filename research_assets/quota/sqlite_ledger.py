@@ -422,7 +422,8 @@ _ERROR_ADVICE = {
     sqlite3.SQLITE_BUSY: f"Another process has locked it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, "
     "then try again.",
     sqlite3.SQLITE_FULL: "Free space on its disk, then try again.",
-    sqlite3.SQLITE_IOERR: "Its disk reports an error: check the disk, then try again.",
+    # Also if the disk is too full for SQLite's log.
+    sqlite3.SQLITE_IOERR: "Free space on its disk if it is full; otherwise check the disk. Then try again.",
     sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
     sqlite3.SQLITE_CANTOPEN: _NOT_WRITABLE,
     sqlite3.SQLITE_PERM: _NOT_WRITABLE,

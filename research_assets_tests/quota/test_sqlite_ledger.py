@@ -121,6 +121,16 @@ def test_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
         reserve(ledger_at(file_in(tmp_path), FakeClock()))
 
 
+def test_error_of_a_disk_names_missing_space_as_a_cause(tmp_path: Path) -> None:
+    # SQLite reports this code if a full disk has no room for the index of its log.
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    database = SqliteLedger(tmp_path / "state/quota.sqlite")
+    with pytest.raises(LedgerError, match="Free space on its disk if it is full"), database.reading():
+        raise error
+    database.close()
+
+
 def test_closed_ledger_can_be_moved_away(tmp_path: Path) -> None:
     ledger = ledger_at(file_in(tmp_path), FakeClock(MORNING))
     reserve(ledger)
