@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from research_assets.assets.check_reports import report_check_result
 from research_assets.assets.partition_charts import chart, fill_gaps, read_bars, sparkline
 from research_assets.checks import PROVENANCE_CHECK
 from research_assets.checks.rules import rules
@@ -273,17 +274,7 @@ class CollectionRun:
             raise dg.Failure(description="Blocking checks failed. " + log_text(" ".join(failed)), allow_retries=False)
 
     def _report_check(self, name: str, result: dg.AssetCheckResult, *, blocking: bool = False) -> None:
-        self._context.instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=self._key,
-                check_name=name,
-                passed=result.passed,
-                metadata=result.metadata,
-                severity=result.severity,
-                description=result.description,
-                blocking=blocking,
-            )
-        )
+        report_check_result(self._context.instance, dg.AssetCheckKey(self._key, name), result, blocking=blocking)
 
     def _too_fresh_message(self) -> str:
         days = ", ".join(result.partition.isoformat() for result in self._partition_results)

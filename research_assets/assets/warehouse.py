@@ -13,6 +13,7 @@ import dagster as dg
 import orjson
 
 from research_assets.assets import warehouse_metadata
+from research_assets.assets.check_reports import report_check_result
 from research_assets.assets.dbt_specs import GROUP, UNIQUE_ID, dbt_specs, is_mart, source_tables
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
@@ -171,17 +172,7 @@ def _check_results(
         if spec.key in context.selected_asset_check_keys:
             yield found
         else:
-            context.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=spec.asset_key,
-                    check_name=spec.name,
-                    passed=found.passed,
-                    metadata=found.metadata,
-                    severity=found.severity,
-                    description=found.description,
-                    blocking=spec.blocking,
-                )
-            )
+            report_check_result(context.instance, spec.key, found, blocking=spec.blocking)
 
 
 def _test_result(

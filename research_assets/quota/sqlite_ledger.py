@@ -340,7 +340,9 @@ def _open(path: Path) -> Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(
+        _address(path), timeout=_LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+    )
     try:
         application, version = (
             db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
@@ -361,6 +363,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _address(path: Path) -> str:
+    """Return the address at which SQLite opens the file, also in a folder without write access.
+
+    There SQLite cannot create the files of its log, and without them it refuses to open the file. While no log exists,
+    the file has all transactions, so it can be read as a file that does not change.
+    """
+    address = path.absolute().as_uri()
+    is_complete = not path.with_name(f"{path.name}-wal").exists()
+    return f"{address}?mode=ro&immutable=1" if is_complete and not os.access(path.parent, os.W_OK) else address
 
 
 def _create(path: Path) -> None:
@@ -409,7 +422,8 @@ _ERROR_ADVICE = {
     sqlite3.SQLITE_BUSY: f"Another process has locked it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, "
     "then try again.",
     sqlite3.SQLITE_FULL: "Free space on its disk, then try again.",
-    sqlite3.SQLITE_IOERR: "Its disk reports an error: check the disk, then try again.",
+    # Also if the disk is too full for SQLite's log.
+    sqlite3.SQLITE_IOERR: "Free space on its disk if it is full; otherwise check the disk. Then try again.",
     sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
     sqlite3.SQLITE_CANTOPEN: _NOT_WRITABLE,
     sqlite3.SQLITE_PERM: _NOT_WRITABLE,

@@ -256,6 +256,12 @@ def test_each_partition_is_materialized_once_with_the_charts_at_the_last(make_ha
             assert checked.event is not None, check
             assert checked.event.dagster_event is not None, check
             assert checked.event.dagster_event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION, check
+            # Without its target the UI shows a check of the same second as not evaluated.
+            evaluation = checked.event.asset_check_evaluation
+            assert evaluation is not None, check
+            target = evaluation.target_materialization_data
+            assert target is not None, check
+            assert target.storage_id == records[0].storage_id, check
 
 
 def test_pause_in_the_middle_of_a_day_is_reported_at_the_day(make_harness: Build) -> None:

@@ -95,10 +95,40 @@ def test_unusable_ledger_is_not_changed_and_its_error_states_what_to_do(
     assert Path(ledger.place).read_bytes() == before
 
 
+def test_ledger_in_a_folder_without_write_access_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without write access SQLite cannot create its log. Root has access always, so the answer is replaced.
+    ledger = ledger_at(file_in(tmp_path), FakeClock(MORNING))
+    reserve(ledger)
+    ledger.close()
+    path = Path(ledger.place)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    database = SqliteLedger(path)
+    try:
+        database.verify()
+        with database.reading() as db:
+            assert db.exec_driver_sql("SELECT count(*) FROM requests").scalar_one() == 1
+            assert {file.name for file in path.parent.iterdir()} <= {LOCK_FILE, path.name}
+    finally:
+        database.close()
+    with pytest.raises(LedgerError, match="Make its folder writable"):
+        reserve(ledger)
+    ledger.close()
+
+
 def test_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(LedgerError, match=r"No request was sent\. Make its folder writable"):
         reserve(ledger_at(file_in(tmp_path), FakeClock()))
+
+
+def test_error_of_a_disk_names_missing_space_as_a_cause(tmp_path: Path) -> None:
+    # SQLite reports this code if a full disk has no room for the index of its log.
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    database = SqliteLedger(tmp_path / "state/quota.sqlite")
+    with pytest.raises(LedgerError, match="Free space on its disk if it is full"), database.reading():
+        raise error
+    database.close()
 
 
 def test_closed_ledger_can_be_moved_away(tmp_path: Path) -> None:

@@ -199,7 +199,9 @@ def test_build_of_one_mart_reports_all_models_and_all_checks(built_warehouse: Bu
             assert record.event is not None
             assert event is not None
             # Otherwise the UI shows the check as outdated.
-            assert record.event.run_id == result.run_id or record.event.timestamp > event.timestamp, key
+            evaluation = record.event.asset_check_evaluation
+            target = evaluation.target_materialization_data if evaluation else None
+            assert record.event.run_id == result.run_id or (target and target.run_id == event.run_id), key
 
 
 def test_second_build_does_not_start_during_a_build(built_warehouse: BuiltWarehouse) -> None:
