@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 _FOLDER = Path(__file__).parent
 _PREFIX = "research-preloaded-"
+_SECONDS_TO_END = 10
 
 
 @contextmanager
@@ -45,6 +46,9 @@ def preloaded_processes() -> Iterator[None]:
             try:
                 yield
             finally:
+                # Before it ends, it kills the processes that still run.
+                with suppress(subprocess.TimeoutExpired):
+                    server.communicate(timeout=_SECONDS_TO_END)
                 server.kill()
 
 

@@ -95,6 +95,7 @@ def serve(address: str, starting: int) -> None:
                 _accept(listener, callers, own)
     for child in callers:
         os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     os._exit(0)
 
 

@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import pytest
+
 from research_assets.report import drawing_process
 from research_assets.report.elements import ReportFigure
 from research_assets.settings import PROJECT_DIR
+from research_assets_tests.preloaded import preloaded_processes, start_as_users_do
 
 DRAWING = [sys.executable, "-P", "-m", drawing_process.__name__]
 
@@ -64,6 +68,23 @@ def test_process_ends_with_the_one_that_is_killed(tmp_path: Path) -> None:
         process.kill()
     while Path(f"/proc/{noted.read_text()}").exists():
         Event().wait(0.02)
+
+
+def test_process_ends_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_as_users_do(monkeypatch)
+    noted = tmp_path / "noted"
+    with ExitStack() as caller:
+        with preloaded_processes():
+            process = caller.enter_context(start(DRAWING))
+            assert process.stdin is not None
+            process.stdin.write(call(partial(note_and_wait, noted)))
+            process.stdin.close()
+            while not (noted.exists() and noted.read_text()):
+                assert process.poll() is None
+                Event().wait(0.02)
+        assert noted.read_text() != str(process.pid)
+        assert process.wait() == -signal.SIGKILL
+    assert not Path(f"/proc/{noted.read_text()}").exists()
 
 
 def test_worker_hands_the_server_on_to_what_gets_its_module_path() -> None:
