@@ -111,6 +111,9 @@ _IDS_ARE_WHOLE = CheckRule(
     blocking=True,
 )
 
+LAST_SECOND = 253_402_300_799
+"""End of the year 9999 in Unix seconds; the models take no later time either (macro `time_of_api`)."""
+
 MAX_PUBLICATION_LAG = 7 * 86_400
 """Seconds between upload and publication above which a video's time is doubtful. Recorded lags were up to 2.5 days
 (reference §3.1.3)."""
@@ -150,7 +153,7 @@ _ROWS_MATCH_PARTITION = {
         "Each video was published on the UTC day of its partition.",
         # A number that is no time is a matter of `ids_match_timestamps`.
         "select id, day, to_timestamp(create_time) as published, capture"
-        " from (from rows_held where create_time between 1 and 253402300799)"
+        f" from (from rows_held where create_time between 1 and {LAST_SECOND})"
         " where to_timestamp(create_time)::date <> day",
         "Pages of a search contained other data, so the day's rows are unreliable. " + RECOLLECT_ADVICE,
     ),

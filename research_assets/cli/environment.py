@@ -71,9 +71,8 @@ def _require_choice_of_sandbox(settings: Settings, *, known_ids: str) -> None:
 def api_settings(*, demo: bool = False, known_ids: str = "") -> Iterator[Settings]:
     """Yield the settings for commands that send requests. Without an API, a sandbox runs while the block lasts.
 
-    `demo` is for the command whose name chooses the sandbox, `known_ids` the begin of
-    the message of commands on ids that another API would not know. Raises
-    SettingsError where simulated data could be taken for real data.
+    `demo` is for the command whose name chooses the sandbox, `known_ids` the beginning of the error message of commands
+    on ids that another API would not know. Raises SettingsError where simulated data could be taken for real data.
     """
     settings = Settings.from_env()
     if not uses_sandbox(settings):

@@ -15,10 +15,10 @@ import orjson
 from research_assets.export.changes import Rule
 from research_assets.export.network_files import contents_values
 from research_assets.storage.withdrawals import Withdrawn
-from research_assets.storage.withheld import REMOVED, Cleaner, is_withdrawn_unit, unit_text
+from research_assets.storage.withheld import ID_DIGITS, REMOVED, Cleaner, is_withdrawn_unit, unit_text
 
 _PSEUDONYM = re.compile(r"@?((?:user|video|comment)_[0-9a-f]{20})")
-_MENTION_OR_ID = re.compile(r"@|%40|\d{15}|_[0-9a-f]{20}")
+_MENTION_OR_ID = re.compile(rf"@|%40|\d{{{ID_DIGITS}}}|_[0-9a-f]{{20}}")
 """Quick test: a text without a match mentions nothing. Most texts have none."""
 
 _SHARE_COLUMNS = ("account_id", "object_id")

@@ -18,7 +18,7 @@ from typing import Any
 
 from research_assets.storage.files import write_private
 from research_assets.storage.raw_sql import sql_identifier
-from research_assets.storage.withheld import REMOVED, Cleaner
+from research_assets.storage.withheld import ID_DIGITS, REMOVED, Cleaner
 
 _TEXT_KEYS = frozenset(
     {"message", "user_message", "text", "md_str", "data", "description", "reason", "error", "stack", "value", "cause"}
@@ -28,9 +28,6 @@ format, so a handle of letters alone is not looked for in them."""
 
 _LOGS = (".log", ".err", ".out")
 """Ends of the names of logs, those of Dagster's steps as well."""
-
-_ID_DIGITS = 15
-"""Least number of digits of an id, as in texts (see storage/withheld.py)."""
 
 _WORD = re.compile(r"[\w.]+")
 
@@ -86,7 +83,7 @@ def is_item_of(cleaner: Cleaner, name: str, value: object) -> bool:
 
 def _is_id(cleaner: Cleaner, value: object) -> bool:
     """Return whether a value is a withdrawn id. A number of fewer digits than an id has, also in a text, is none."""
-    return cleaner.is_id(value) and len(str(value)) >= _ID_DIGITS
+    return cleaner.is_id(value) and len(str(value)) >= ID_DIGITS
 
 
 def mentions_item(cleaner: Cleaner, name: str, value: object) -> bool:

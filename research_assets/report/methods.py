@@ -209,7 +209,7 @@ def _yield(data: ReportData) -> str:
     days, overall = combine_units(data, "videos", "day"), data.overall
     if not days.last_at:
         return "No day had been requested when this report was written."
-    n_complete = _n_complete(data, "videos", "day")
+    n_complete = combine_units(data, "videos", "day", "complete").units
     n_searched = n_complete + sum(
         group.units for group in data.units if (group.kind, group.state) == ("day", "suspicious")
     )
@@ -554,12 +554,6 @@ def _installed_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _n_complete(data: ReportData, entity: str, kind: str) -> int:
-    return sum(
-        group.units for group in data.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
-    )
 
 
 def combine_units(data: ReportData, entity: str, kind: str | None = None, state: str | None = None) -> UnitGroup:

@@ -33,7 +33,10 @@ REMOVED = "[withdrawn]"
 """Text in place of a mention, a name or an id in a text."""
 
 _MENTION = re.compile(r"(?:@|%40)([\w.]+)")
-_ID = re.compile(r"(?<!\d)\d{15,20}(?!\d)")
+ID_DIGITS = 15
+"""Least number of digits of an id in a text. A number of fewer digits is none."""
+
+_ID = re.compile(rf"(?<!\d)\d{{{ID_DIGITS},20}}(?!\d)")
 _PSEUDONYM = re.compile(rf"(?<!\w){PATTERN}(?!\w)")
 _WORD = re.compile(r"[\w.]+")
 _ID_LISTS = frozenset({"seen", "returned", "absent", "unanswered"})

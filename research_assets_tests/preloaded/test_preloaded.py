@@ -42,6 +42,18 @@ def note_and_wait(path: Path) -> None:
     signal.pause()
 
 
+def let_wait(process: "subprocess.Popen[bytes]", folder: Path) -> str:
+    """Let a process wait in its task, and return the id of the one that runs it."""
+    noted = folder / "noted"
+    assert process.stdin is not None
+    process.stdin.write(call(partial(note_and_wait, noted)))
+    process.stdin.close()
+    while not (noted.exists() and noted.read_text()):
+        assert process.poll() is None
+        Event().wait(0.02)
+    return noted.read_text()
+
+
 def test_process_has_the_folder_the_environment_and_the_files_of_its_caller(tmp_path: Path) -> None:
     noted, (read, write) = tmp_path / "noted", os.pipe()
     environment = os.environ | {"MARK": "ü\udcff", "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), *sys.path])}
@@ -57,34 +69,22 @@ def test_process_has_the_folder_the_environment_and_the_files_of_its_caller(tmp_
 
 
 def test_process_ends_with_the_one_that_is_killed(tmp_path: Path) -> None:
-    noted = tmp_path / "noted"
     with start(DRAWING) as process:
-        assert process.stdin is not None
-        process.stdin.write(call(partial(note_and_wait, noted)))
-        process.stdin.close()
-        while not (noted.exists() and noted.read_text()):
-            assert process.poll() is None
-            Event().wait(0.02)
+        pid = let_wait(process, tmp_path)
         process.kill()
-    while Path(f"/proc/{noted.read_text()}").exists():
+    while Path(f"/proc/{pid}").exists():
         Event().wait(0.02)
 
 
 def test_process_ends_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start_as_users_do(monkeypatch)
-    noted = tmp_path / "noted"
     with ExitStack() as caller:
         with preloaded_processes():
             process = caller.enter_context(start(DRAWING))
-            assert process.stdin is not None
-            process.stdin.write(call(partial(note_and_wait, noted)))
-            process.stdin.close()
-            while not (noted.exists() and noted.read_text()):
-                assert process.poll() is None
-                Event().wait(0.02)
-        assert noted.read_text() != str(process.pid)
+            pid = let_wait(process, tmp_path)
+        assert pid != str(process.pid)
         assert process.wait() == -signal.SIGKILL
-    assert not Path(f"/proc/{noted.read_text()}").exists()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_worker_hands_the_server_on_to_what_gets_its_module_path() -> None:

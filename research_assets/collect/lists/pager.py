@@ -25,13 +25,7 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import CursorRejected, RateLimited, RetryableError, UnitError
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
-from research_assets.units.coverage import (
-    Attempt,
-    UnitState,
-    UnitStatus,
-    backoff_until,
-    join_sentences,
-)
+from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until, join_sentences
 from research_assets.units.plausibility import MIN_RELIABLE_HITS
 from research_assets.units.targets import Target
 
