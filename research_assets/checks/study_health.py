@@ -30,6 +30,7 @@ from research_assets.settings import Settings
 from research_assets.storage import capture_problems
 from research_assets.storage.capture_problems import find_capture_problems, modified_at
 from research_assets.storage.captures import DAMAGED_SUFFIX, CaptureError, manifest_path, read_events, sealed_path
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_reader import query_raw
 from research_assets.study.provenance import ProvenanceError, contents_of, read_provenance, study_hash
 from research_assets.study.spec import StudySpec
@@ -169,10 +170,10 @@ def find_problems(settings: Settings, study: str, now: datetime) -> Iterator[Pro
         where = f"{entity} {partition}" if unit == str(partition) else f"{entity} {partition}: {unit}"
         next_try_text = f" Next try: {next_try:%Y-%m-%d %H:%M} UTC." if next_try else ""
         yield Problem(state, where, since, f"{reason or ''}{next_try_text}".strip())
-    for folder in sorted(settings.captures.glob(f"*/study={study}")):
-        for path in sorted(folder.glob(f"*/*{DAMAGED_SUFFIX}")):
+    for folder in sorted(matching_paths(settings.captures, f"*/study={study}")):
+        for path in sorted(matching_paths(folder, f"*/*{DAMAGED_SUFFIX}")):
             yield Problem("set aside", str(path.relative_to(settings.captures)), modified_at(path), "")
-        for path in sorted(folder.glob("*/[!.]*.jsonl")):
+        for path in sorted(matching_paths(folder, "*/[!.]*.jsonl")):
             yield from _journal_problems(path, settings.captures, now)
     for found in find_capture_problems(settings.captures, settings.raw, study, now):
         yield Problem(found.kind, str(found.path.relative_to(settings.captures)), found.since, found.reason)

@@ -40,6 +40,7 @@ def command(
     from research_assets.compliance.plan import plan_path
     from research_assets.compliance.whole_folders import EVERYTHING
     from research_assets.planning.messages import pluralize
+    from research_assets.storage.listing import matching_paths
     from research_assets.tiktok.names import parse_handle
 
     try:
@@ -50,7 +51,7 @@ def command(
     if (study is not None) + everything + bool(handles or videos or comments) > 1:
         raise click.UsageError("Name either items, or a study, or --all. Nothing was changed.")
     settings, clock = data_settings(), SystemClock()
-    if study is not None and not any(settings.root.glob(f"*/*/study={_plain(study)}")):
+    if study is not None and not any(matching_paths(settings.root, f"*/*/study={_plain(study)}")):
         raise click.UsageError(f"The data folder {settings.root} has no data of a study {study}. Nothing was changed.")
     folder = EVERYTHING if everything else study
     is_named = bool(handles or videos or comments or folder)

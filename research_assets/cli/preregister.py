@@ -30,6 +30,7 @@ def command(study: str, output: Path | None) -> None:
     from research_assets.planning.inputs import read_agenda_inputs
     from research_assets.quota.ledger import read_pools
     from research_assets.report.preregistration import Registration, render_preregistration
+    from research_assets.storage.files import give_access_of_folder
     from research_assets.study.loader import find_studies
     from research_assets.study.provenance import (
         ProvenanceError,
@@ -77,5 +78,6 @@ def command(study: str, output: Path | None) -> None:
     )
     with path.open("x", encoding="utf-8") as file:
         file.write(render_preregistration(registration, costs, now))
+    give_access_of_folder(path)
     record_preregistration(settings, declared.spec, now, count_held(settings.raw, study))
     Terminal().print(f"Written to {path}. Complete the slots, then register it together with {declared.file}.")

@@ -32,6 +32,7 @@ from research_assets.storage.captures import (
     list_sealed_files,
     read_events,
 )
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.raw_digests import find_damaged, remove_raw_file
 from research_assets.study.left_out import leave_out_accounts
@@ -197,7 +198,7 @@ def read_populations(settings: Settings) -> Iterator[Population]:
 
 def write_population_table(settings: Settings) -> None:
     """Update raw/population from the captures. A capture that cannot be read keeps its row, and is logged."""
-    existing = {path.stem: path for path in (settings.raw / "population").glob("study=[!_]*/day=*/*.parquet")}
+    existing = {path.stem: path for path in matching_paths(settings.raw / "population", "study=[!_]*/day=*/*.parquet")}
     unexpected = dict(existing)
     damaged = find_damaged(existing.values())
     for sealed in list_sealed_files(_captures(settings)):

@@ -17,6 +17,7 @@ from pathlib import Path
 from research_assets.storage import raw_writer
 from research_assets.storage.captures import DamagedCapture, Journal, Manifest, capture_of, list_sealed_files
 from research_assets.storage.files import temporary_path
+from research_assets.storage.listing import matching_paths
 from research_assets.units.coverage import Attempt
 
 _LOGGER = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> l
 
     Return the errors of the captures that cannot be written; each is logged, and all other captures are written.
     """
-    written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
+    written = {path.stem: path for path in matching_paths(raw / "coverage" / f"study={study}", "day=*/*.parquet")}
     errors = []
     for path in list_sealed_files(captures, entity=entity, study=study):
         capture = capture_of(path)
@@ -89,4 +90,4 @@ def _open_coverage_files(raw: Path, study: str, capture: str) -> Iterable[Path]:
     """Return the coverage of the pauses of a capture, and what a killed process left of writing it."""
     folder = raw / "coverage" / f"study={study}"
     name = Path(f"{capture}-open.parquet")
-    return [path for one in (name, temporary_path(name)) for path in folder.glob(f"day=*/{one}")]
+    return [path for one in (name, temporary_path(name)) for path in matching_paths(folder, f"day=*/{one}")]

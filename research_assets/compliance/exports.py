@@ -28,6 +28,7 @@ from research_assets.export.rewriting import RewritingError, find_changes, write
 from research_assets.report.codebook import map_examples
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder, publish_file, write_private
+from research_assets.storage.listing import all_files, matching_paths
 from research_assets.storage.withheld import Cleaner
 
 CODEBOOK = "codebook.html"
@@ -114,7 +115,8 @@ class ExportRemoval:
         for unfinished in (drafts, *(self.settings.exports / name for name in self.plan.removed_exports)):
             if self.apply and unfinished.exists():
                 shutil.rmtree(unfinished)
-        yield from sorted(path for path in self.settings.exports.glob("*") if path.is_dir() and path != drafts)
+        folders = (path for path in matching_paths(self.settings.exports, "*") if path.is_dir())
+        yield from sorted(path for path in folders if path != drafts)
         if self.apply and drafts.exists():
             shutil.rmtree(drafts)
 
@@ -204,7 +206,7 @@ def _tables(export: Export) -> list[tuple[Path, str]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(all_files(folder))
 
 
 def _changes(export: Export, make_rule: MakeRule, cleaner: Cleaner) -> dict[Path, Changes]:

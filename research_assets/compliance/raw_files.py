@@ -13,6 +13,7 @@ import orjson
 from research_assets.fields import ENTITIES, VERIFIED_TABLES
 from research_assets.storage.captures import capture_of
 from research_assets.storage.files import private_folder, temporary_path
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.parquet_io import connect_small_writer, temporary_folder, write_draft
 from research_assets.storage.raw_digests import publish_raw_files, remove_raw_file, replace_raw_file
 from research_assets.storage.raw_sql import read_json_sql, sql_literal
@@ -34,8 +35,8 @@ def rebuild_raw_files(raw: Path, sealed: Path) -> list[Path]:
         write_capture(fresh, sealed)
         # The coverage last: it proves that all rows were written.
         for table in (*ENTITIES, "rejected", "coverage"):
-            new = {path.parent.name: path for path in (fresh / table / study).glob(f"day=*/{name}")}
-            old = {path.parent.name: path for path in (raw / table / study).glob(f"day=*/{name}")}
+            new = {path.parent.name: path for path in matching_paths(fresh / table / study, f"day=*/{name}")}
+            old = {path.parent.name: path for path in matching_paths(raw / table / study, f"day=*/{name}")}
             for day, path in old.items():
                 if day not in new:
                     remove_raw_file(path)
@@ -56,7 +57,7 @@ def rebuild_raw_files(raw: Path, sealed: Path) -> list[Path]:
 
 def other_raw_files(raw: Path, captures: Collection[str]) -> Iterator[Path]:
     """Yield the raw files that are not of one of these captures."""
-    for path in sorted(raw.glob("*/study=*/day=*/*.parquet")):
+    for path in sorted(matching_paths(raw, "*/study=*/day=*/*.parquet")):
         if path.stem not in captures and path.parents[1].name != f"study={PLACEHOLDER_STUDY}":
             yield path
 

@@ -42,6 +42,7 @@ from research_assets.settings import Settings
 from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
 from research_assets.storage.captures import DAMAGED_SUFFIX, DamagedCapture, Manifest, capture_of, manifest_path
 from research_assets.storage.files import fsync_folder
+from research_assets.storage.listing import all_files, matching_paths
 from research_assets.storage.parquet_io import temporary_folder
 from research_assets.storage.raw_digests import DIGEST_LOG
 from research_assets.storage.raw_writer import ensure_tables
@@ -145,7 +146,7 @@ class Removal:
                 rewrite_sealed(path, self._cleaning(entity))
             else:
                 rewrite_journal(path, self._cleaning(entity))
-        for path in sorted(self._settings.captures.rglob(f"*{DAMAGED_SUFFIX}")):
+        for path in sorted(all_files(self._settings.captures, f"*{DAMAGED_SUFFIX}")):
             if search_file(path, self._cleaner) != "clean":
                 self._remove(path, "damaged copies")
 
@@ -157,10 +158,10 @@ class Removal:
     def _all_captures(self) -> Iterator[Path]:
         """Yield the captures of the data folder and of its id lists, and remove what killed processes left."""
         for folder in (self._settings.captures, *_other_captures(self._settings)):
-            for draft in [*folder.rglob(".*.jsonl.tmp"), *folder.rglob(".*.jsonl.zst.tmp")]:
+            for draft in [*all_files(folder, ".*.jsonl.tmp"), *all_files(folder, ".*.jsonl.zst.tmp")]:
                 if self._apply:
                     draft.unlink(missing_ok=True)
-            for sealed in sorted(folder.rglob("[!.]*.jsonl.zst")):
+            for sealed in sorted(all_files(folder, "[!.]*.jsonl.zst")):
                 if (journal := sealed.with_suffix("")).exists():
                     # The journal is the valid form: sealing was interrupted. Sealed again, it is without the items.
                     if self._apply and not manifest_path(sealed).exists():
@@ -171,7 +172,7 @@ class Removal:
                     _restore_manifest(sealed)
         yield from capture_files(self._settings.captures)
         for folder in _other_captures(self._settings):
-            yield from sorted([*folder.rglob("[!.]*.jsonl.zst"), *folder.rglob("[!.]*.jsonl")])
+            yield from sorted([*all_files(folder, "[!.]*.jsonl.zst"), *all_files(folder, "[!.]*.jsonl")])
 
     def _raw_tables(self) -> None:
         raw, readable = self._settings.raw, set[str]()
@@ -198,7 +199,7 @@ class Removal:
                 continue
             if affected:
                 self._count("raw tables", "rewritten")
-        for path in sorted(raw.rglob(f"*{DAMAGED_SUFFIX}")):
+        for path in sorted(all_files(raw, f"*{DAMAGED_SUFFIX}")):
             # A columnar file that is damaged cannot be shown to be without the items.
             self._remove(path, "damaged copies")
 
@@ -211,9 +212,8 @@ class Removal:
             with temporary_folder(settings.raw, "removal"):
                 pass
         for folder in (settings.raw, settings.state / "verification"):
-            for draft in folder.rglob(".*.tmp"):
-                if draft.is_file():
-                    draft.unlink(missing_ok=True)
+            for draft in list(all_files(folder, ".*.tmp")):
+                draft.unlink(missing_ok=True)
 
     def _ledger(self) -> None:
         settings = self._settings
@@ -277,11 +277,11 @@ class Removal:
         self.exports, self.rewritten_exports = exports.removed, exports.rewritten
         if not counts:
             del self.counts["exports"]
-        for path in sorted(self._settings.exports.glob("*")):
+        for path in sorted(matching_paths(self._settings.exports, "*")):
             if path.name not in exports.removed:
                 for file in user_files(path) if path.is_dir() else [path]:
                     self._clean_file(file, "files in exports", cleaner, is_foreign=True)
-        present = {path.name for path in self._settings.exports.glob("*")} | set(self.exports)
+        present = {path.name for path in matching_paths(self._settings.exports, "*")} | set(self.exports)
         removed = set(self._plan.removed_exports) | _removed_before(self._settings.state / RECEIPTS)
         taken = [
             f"{name} ({at:%Y-%m-%d})" for name, at in recorded_exports(self._settings) if name not in present | removed
@@ -297,11 +297,11 @@ class Removal:
         settings = self._settings
         # A user may have copied an export with pseudonyms.
         foreign_cleaner = export_cleaner(self._cleaner.withdrawn, self._plan.pseudonyms)
-        for path in sorted(settings.reports.rglob("*")):
+        for path in sorted(all_files(settings.reports)):
             # The names in a chart are drawn, so no text shows them.
-            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._strict_cleaner)):
+            if path.stem in self._plan.studies or bytes_contain(path, self._strict_cleaner):
                 self._remove_page(path)
-            elif path.is_file() and path.suffix != ".html":
+            elif path.suffix != ".html":
                 self._clean_file(path, "other files", foreign_cleaner, is_foreign=True)
         if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
             self._count("dbt files", "removed")
@@ -317,7 +317,7 @@ class Removal:
         )
         own = (settings.state, settings.raw, settings.captures, *_other_captures(settings))
         databases = (settings.ledger, settings.warehouse, settings.warehouse_build, changes.scratch_path(settings))
-        for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
+        for path in sorted(all_files(settings.root)):
             if any(path.is_relative_to(folder) for folder in known) or path in kept or self._is_capture_or_raw(path):
                 continue
             if any(path == one.with_name(one.name + end) for one in databases for end in _DATABASE_PARTS):
@@ -338,14 +338,14 @@ class Removal:
         return is_manifest or path.name.endswith((".jsonl", ".jsonl.zst", DAMAGED_SUFFIX))
 
     def _is_in_folder(self, folder: Path) -> bool:
-        return any(bytes_contain(path, self._strict_cleaner) for path in folder.rglob("*") if path.is_file())
+        return any(bytes_contain(path, self._strict_cleaner) for path in all_files(folder))
 
     def _dagster(self) -> None:
         """Clean the files of the Dagster instance: its SQLite files, the logs of its runs, and all others."""
         home = self._settings.dagster_home
         if not home.is_dir():
             return
-        for path in sorted(path for path in home.rglob("*") if path.is_file()):
+        for path in sorted(all_files(home)):
             if path.name in ("dagster.yaml", "dagster.yml", ".lock") or path.name.endswith(_SQLITE_PARTS):
                 continue
             self._clean_file(path, "Dagster's files", self._cleaner)
@@ -472,7 +472,8 @@ def _restore_manifest(sealed: Path) -> None:
 
 def _removed_before(receipts: Path) -> set[str]:
     """Return the exports that earlier removals removed."""
-    return {name for path in receipts.glob("*.json") for name in orjson.loads(path.read_bytes())["removed_exports"]}
+    stored = (orjson.loads(path.read_bytes()) for path in matching_paths(receipts, "*.json"))
+    return {name for receipt in stored for name in receipt["removed_exports"]}
 
 
 def _is_readable(sealed: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.pseudonym_keys import matching_key
 from research_assets.storage.raw_reader import RawTables
 from research_assets.storage.withheld import records_of
@@ -71,7 +72,7 @@ def _pseudonyms_of(settings: Settings, handles: frozenset[str]) -> frozenset[str
 
 def capture_files(captures: Path, entities: Iterable[str] = ("*",)) -> list[Path]:
     """Return the sealed captures and the open journals; of a journal that is being sealed, only the journal."""
-    found = [path for entity in entities for path in captures.glob(f"{entity}/study=*/*/[!.]*.jsonl*")]
+    found = [path for entity in entities for path in matching_paths(captures, f"{entity}/study=*/*/[!.]*.jsonl*")]
     names = {path.name for path in found}
     sealed = {path for path in found if path.name.endswith(".jsonl.zst") and path.stem not in names}
     return sorted(sealed | {path for path in found if path.suffix == ".jsonl"})

@@ -19,6 +19,7 @@ from research_assets.quota.ledger import stored_ledgers
 from research_assets.report.paths import board_path, report_path
 from research_assets.settings import FOLDER_ID, Settings
 from research_assets.storage.files import fsync_folder
+from research_assets.storage.listing import all_files, all_paths, matching_paths
 from research_assets.storage.pseudonym_keys import record_path
 from research_assets.storage.withdrawals import key_path, log_path
 from research_assets.storage.withheld import REMOVED
@@ -52,11 +53,11 @@ class FolderRemoval:
     def _remove_study(self) -> None:
         settings, study = self._settings, self._plan.study
         for kind, folder in (("captures", settings.captures), ("raw tables", settings.raw)):
-            for path in sorted(folder.glob(f"*/study={study}")):
+            for path in sorted(matching_paths(folder, f"*/study={study}")):
                 self._remove(kind, path)
         for folder in (settings.audits, settings.rehydrated, settings.population):
             self._remove("id lists", folder / study)
-            for path in sorted(folder.glob(f"captures/*/study={study}")):
+            for path in sorted(matching_paths(folder, f"captures/*/study={study}")):
                 self._remove("id lists", path)
         if self._apply:
             drop_unknown(settings, apply=True)
@@ -65,7 +66,7 @@ class FolderRemoval:
         self._remove("study records", provenance_path(settings, study))
         # The codebook has examples of all studies. The next report writes it again.
         pages = (report_path(settings, study), board_path(settings, study))
-        for path in (*pages, *sorted(settings.reports.glob("*codebook*"))):
+        for path in (*pages, *sorted(matching_paths(settings.reports, "*codebook*"))):
             self._remove("reports", path)
         counts = self.counts.setdefault("exports", Counter(self._plan.counts.get("exports", {})))
         exports = ExportRemoval(settings, self._plan, self._save, self._apply, counts)
@@ -98,14 +99,14 @@ class FolderRemoval:
             *(state / "origin", state / "locks", state / FOLDER_ID, home / "dagster.yaml", home / "dagster.yml"),
             *(settings.ledger.with_name(settings.ledger.name + end) for end in ("", "-wal", "-shm")),
         )
-        for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
+        for path in sorted(all_files(settings.root)):
             if not any(path == one or path.is_relative_to(one) for one in kept):
                 self._remove("files", path)
         self._remove_shared_marts()
         if not home.is_relative_to(settings.root):
             self.notes.append(f"Dagster's home {home} is outside of the data folder and was not removed. Delete it.")
         if self._apply:
-            folders = sorted((path for path in settings.root.rglob("*") if path.is_dir()), reverse=True)
+            folders = sorted((path for path in all_paths(settings.root) if path.is_dir()), reverse=True)
             for folder in folders:
                 if not any(folder.iterdir()):
                     folder.rmdir()
@@ -141,7 +142,7 @@ class FolderRemoval:
     def _remove(self, kind: str, path: Path) -> None:
         if not path.exists():
             return
-        number = sum(one.is_file() for one in path.rglob("*")) if path.is_dir() else 1
+        number = sum(1 for _ in all_files(path)) if path.is_dir() else 1
         self.counts.setdefault(kind, Counter())["removed"] += number
         if not self._apply:
             return

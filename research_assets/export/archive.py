@@ -22,6 +22,7 @@ from research_assets.export.readme import FORMAT_NOTES, TERMS_NOTE, describe_day
 from research_assets.export.request import NETWORK_FORMATS, Export, ExportColumn, ExportedFile, MartSelection
 from research_assets.planning.messages import describe_day_sample
 from research_assets.storage import files
+from research_assets.storage.listing import all_files
 from research_assets.study.spec import StudySpec
 
 DATA_PACKAGE, RO_CRATE, CITATION = "datapackage.json", "ro-crate-metadata.json", "CITATION.cff"
@@ -99,7 +100,7 @@ def write_checksums(folder: Path, tables: Sequence[ExportedFile], manifest_name:
     listed = (
         [line.partition("  ")[2] for line in path.read_text(encoding="utf-8").splitlines()]
         if path.exists()
-        else [one.relative_to(folder).as_posix() for one in sorted(folder.rglob("*")) if one.is_file()]
+        else [one.relative_to(folder).as_posix() for one in sorted(all_files(folder))]
     )
     names = sorted({*listed, manifest_name})
     known = {one.path: one.sha256 for one in tables} | {manifest_name: hashlib.sha256(manifest).hexdigest()}

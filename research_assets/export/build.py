@@ -58,6 +58,7 @@ from research_assets.export.request import (
 from research_assets.report.codebook import Codebook, read_codebook, render_codebook
 from research_assets.settings import Settings
 from research_assets.storage import files
+from research_assets.storage.listing import all_paths, matching_paths
 from research_assets.study.spec import StudySpec
 from research_assets.warehouse.reader import (
     connect_read_only,
@@ -106,7 +107,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
             finally:
                 if key:
                     unregister(connection)
-        for path in build.rglob("*"):
+        for path in all_paths(build):
             if path.is_file():
                 files.fsync_file(path)
             else:
@@ -128,7 +129,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
 
 def list_exports(settings: Settings) -> list[Export]:
     """Return the exports in the data folder, oldest first."""
-    exports = [_from_manifest(path) for path in settings.exports.glob(f"*/{MANIFEST}")]
+    exports = [_from_manifest(path) for path in matching_paths(settings.exports, f"*/{MANIFEST}")]
     return sorted(exports, key=lambda one: (one.made_at, one.folder.name))
 
 
@@ -281,7 +282,7 @@ def _unused_folder(folder: Path) -> Path:
 
 def _remove_stale_builds(settings: Settings, now: datetime) -> None:
     """Remove temporary folders of exports that were killed."""
-    for folder in settings.exports.glob(".*.tmp"):
+    for folder in matching_paths(settings.exports, ".*.tmp"):
         if folder.stat().st_mtime < (now - _STALE_AFTER).timestamp():
             shutil.rmtree(folder)
 

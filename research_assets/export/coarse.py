@@ -18,6 +18,7 @@ from research_assets.export.columns import export_columns
 from research_assets.export.request import ExportColumn, MartSelection
 from research_assets.export.treatment import Treatment
 from research_assets.settings import Settings
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.warehouse.reader import MARTS_SCHEMA, Mart
 
@@ -54,7 +55,7 @@ def release_key(settings: Settings, folder: str) -> Path:
 
 def release_keys(settings: Settings) -> list[Path]:
     """Return the files with the keys of all coarse releases."""
-    return sorted(release_key(settings, "x").parent.glob("*.key"))
+    return sorted(matching_paths(release_key(settings, "x").parent, "*.key"))
 
 
 def coarsen(

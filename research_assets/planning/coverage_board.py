@@ -19,6 +19,7 @@ from research_assets.planning.expected_units import read_unattempted_units
 from research_assets.planning.inputs import read_observed_periods, study_entities
 from research_assets.settings import Settings
 from research_assets.storage.captures import days_of
+from research_assets.storage.listing import matching_paths
 from research_assets.study.spec import StudySpec
 from research_assets.units.coverage import SETTLED, UnitState, worst_state
 from research_assets.units.periods import ObservedPeriods, current_period, period_length
@@ -278,7 +279,7 @@ def symbol_bar(states: Sequence[UnitState], width: int) -> str:
 
 def _days_of_open_journals(captures: Path, study: str) -> Iterator[tuple[str, date]]:
     """Yield entity and partition of the open journals of a study, from the names of their folders."""
-    for path in captures.glob(f"*/study={study}/*/*.jsonl"):
+    for path in matching_paths(captures, f"*/study={study}/*/*.jsonl"):
         with suppress(ValueError):
             first, last = days_of(path)
             for offset in range((last - first).days + 1):

@@ -18,6 +18,7 @@ from research_assets.clock import midnight
 from research_assets.fields import ENTITIES
 from research_assets.quota.ledger import Ledger
 from research_assets.storage import raw_writer
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_reader import RawTables, intact_files, query_raw
 from research_assets.storage.raw_repair import repair_files
@@ -139,7 +140,7 @@ def _changed_files(raw: Path, study: StudySpec, now: datetime) -> tuple[list[_Ex
 
 def write_request_log(raw: Path, ledger: Ledger) -> None:
     """Update raw/requests from the ledger; past days are written once, unless a file of theirs is damaged."""
-    paths = [path for path in (raw / "requests").glob("study=*/day=*/*.parquet") if path.stem != "empty"]
+    paths = [path for path in matching_paths(raw / "requests", "study=*/day=*/*.parquet") if path.stem != "empty"]
     days = sorted(map(_day_of_file, paths))
     damaged = find_damaged(paths)
     repair_files(raw, damaged)

@@ -22,6 +22,7 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.types import AgendaInputs, StudyEntity
 from research_assets.quota.ledger import PoolState
 from research_assets.settings import Settings
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.spec import StudySpec
@@ -185,8 +186,8 @@ def _observed_partitions(settings: Settings, study: StudySpec, entity: str) -> s
     """Return the partitions of an entity of which captures or raw tables exist."""
     # A capture is stored under its partition, a raw row under the UTC day on which it was observed.
     folders = [
-        *((settings.raw / entity / f"study={study.name}").glob("day=*")),
-        *((settings.captures / entity / f"study={study.name}").glob("*")),
+        *(matching_paths(settings.raw / entity / f"study={study.name}", "day=*")),
+        *(matching_paths(settings.captures / entity / f"study={study.name}", "*")),
     ]
     found = set()
     for folder in folders:
@@ -214,7 +215,7 @@ def _with_materialized(
 
 def open_journal_bytes(captures: Path, study: str, entity: str) -> int:
     """Return the size of the open journals in bytes. It grows with each page, so a change of it shows progress."""
-    return sum(path.stat().st_size for path in (captures / entity / f"study={study}").glob("*/*.jsonl"))
+    return sum(path.stat().st_size for path in matching_paths(captures / entity / f"study={study}", "*/*.jsonl"))
 
 
 def read_day_status(

@@ -15,6 +15,7 @@ from research_assets.resources import CollectorResource
 from research_assets.sensors.collection_plan import collected_keys
 from research_assets.sensors.run_history import active_runs, is_of_location, location_of, selected_keys
 from research_assets.settings import Settings
+from research_assets.storage.listing import matching_paths
 from research_assets.study.spec import StudySpec
 
 QUIET_INTERVALS = 4
@@ -171,7 +172,7 @@ def read_build_state(
 
 def last_publication(raw: Path) -> datetime | None:
     """Return the time at which a collection last published data. Each publication writes a file of raw/coverage."""
-    timestamps = [path.stat().st_mtime for path in (raw / "coverage").glob("study=[!_]*/day=*/*.parquet")]
+    timestamps = [path.stat().st_mtime for path in matching_paths(raw / "coverage", "study=[!_]*/day=*/*.parquet")]
     return datetime.fromtimestamp(max(timestamps), UTC) if timestamps else None
 
 

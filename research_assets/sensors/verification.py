@@ -24,6 +24,7 @@ from research_assets.sensors.run_history import (
     location_of,
 )
 from research_assets.settings import SettingsError
+from research_assets.storage.listing import matching_paths
 
 _MAX_RUNS = 16
 
@@ -107,7 +108,7 @@ def verify_due_items(collector: CollectorResource) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         # The folder itself exists as soon as the project has been opened.
-        if next(settings.raw.glob("*/study=*"), None) is None:
+        if next(matching_paths(settings.raw, "*/study=*"), None) is None:
             return dg.SkipReason("No data collected yet.")
         reason = _blocker(context.instance, collector.clock.now(), location_of(context))
         if reason is None:

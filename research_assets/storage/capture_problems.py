@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from research_assets.storage.captures import DamagedCapture, Manifest, capture_of, list_sealed_files, manifest_path
+from research_assets.storage.listing import matching_paths
 
 PUBLISH_GRACE = timedelta(minutes=10)
 """Time that a capture may take from its seal to its raw tables."""
@@ -40,8 +41,8 @@ class CaptureProblem:
 
 def find_capture_problems(captures: Path, raw: Path, study: str, now: datetime) -> Iterator[CaptureProblem]:
     """Yield the problems of the sealed captures of a study (`*`: of all studies), ordered by entity and time."""
-    loaded = {path.stem for path in (raw / "coverage").glob(f"study={study}/day=*/*.parquet")}
-    paths = {*list_sealed_files(captures, study=study), *captures.glob(f"*/study={study}/*/[!.]*.jsonl.zst")}
+    loaded = {path.stem for path in matching_paths(raw / "coverage", f"study={study}/day=*/*.parquet")}
+    paths = {*list_sealed_files(captures, study=study), *matching_paths(captures, f"*/study={study}/*/[!.]*.jsonl.zst")}
     for path in sorted(paths, key=lambda path: (path.parts[-4], path.parts[-3], path.name)):
         since = modified_at(path) or modified_at(manifest_path(path))
         if since is None or (not manifest_path(path).exists() and path.with_suffix("").exists()):

@@ -47,6 +47,7 @@ from research_assets.storage.files import (
     temporary_path,
     write_private,
 )
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.lock_errors import LocksLost, LockTaken
 
 _LOGGER = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
     the others.
     """
     journals = []
-    for path in sorted((captures / entity / f"study={study}").glob("*/*.jsonl*"), key=lambda p: p.name):
+    for path in sorted(matching_paths(captures / entity / f"study={study}", "*/*.jsonl*"), key=lambda p: p.name):
         if path.name.startswith("."):
             if path.name.endswith(".jsonl.tmp"):
                 _remove_abandoned_draft(path)
@@ -254,7 +255,7 @@ def list_sealed(captures: Path, *, entity: str | None = None, study: str | None 
 
 def list_sealed_files(captures: Path, *, entity: str | None = None, study: str | None = None) -> list[Path]:
     """Return the sealed files of the published captures, ordered by entity, study and time of creation."""
-    paths = captures.glob(f"{entity or '*'}/study={study or '*'}/*/[!.]*.json")
+    paths = matching_paths(captures, f"{entity or '*'}/study={study or '*'}/*/[!.]*.json")
     return [path.with_suffix(".jsonl.zst") for path in sorted(paths, key=lambda p: (*p.parts[-4:-2], p.name))]
 
 

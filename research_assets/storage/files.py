@@ -74,6 +74,22 @@ def write_private(path: Path, content: bytes) -> None:
     publish_file(temporary, path)
 
 
+def give_access_of_folder(path: Path) -> None:
+    """Let the group and others read a new file or folder, and the group write it, as they may its folder.
+
+    For files that people write together, such as study files: the process keeps new files private.
+    """
+    own, shared = path.stat(), path.parent.stat()
+    access = shared.st_mode & (0o2075 if path.is_dir() else 0o064)
+    if own.st_gid != shared.st_gid:
+        access &= ~0o2070
+    try:
+        path.chmod(own.st_mode | access)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+
+
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits; that of an empty file if there is none."""
     return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()

@@ -7,7 +7,6 @@ itself is never written. Not here: what is replaced (see tiktok/pseudonyms.py), 
 export creates (see export/pseudonyms.py).
 """
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import orjson
 from research_assets.settings import VARIABLES, Settings, SettingsError
 from research_assets.storage.file_locks import folder_lock
 from research_assets.storage.files import private_folder, write_private
+from research_assets.storage.listing import all_files, matching_paths
 from research_assets.storage.raw_reader import query_raw
 from research_assets.tiktok.pseudonyms import PATTERN, fingerprint
 
@@ -99,7 +99,7 @@ def recorded_fingerprint(settings: Settings, study: str) -> str | None:
 
 def pseudonymous_studies(settings: Settings) -> dict[str, str]:
     """Return the fingerprints of the keys of all studies with pseudonymous data, by study."""
-    names = sorted(path.stem for path in _folder(settings).glob("*.json"))
+    names = sorted(path.stem for path in matching_paths(_folder(settings), "*.json"))
     return {name: found for name in names if (found := recorded_fingerprint(settings, name)) is not None}
 
 
@@ -144,7 +144,7 @@ def record_key(settings: Settings, study: str, current: str | None, now: datetim
 
 def _has_handles(settings: Settings, study: str) -> bool:
     """Return whether a study has captures, or expected accounts that are no pseudonyms."""
-    if any(files for folder in settings.captures.glob(f"*/study={study}") for _, _, files in os.walk(folder)):
+    if any(any(all_files(folder)) for folder in matching_paths(settings.captures, f"*/study={study}")):
         return True
     rows = query_raw(
         settings.raw,

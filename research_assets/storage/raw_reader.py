@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 import duckdb
 
 from research_assets.fields import raw_tables
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
@@ -100,7 +101,7 @@ def intact_files(raw: Path, table: str, folders: Iterable[str], skip_captures: C
         paths = [
             path
             for folder in folders
-            for path in sorted((raw / table).glob(f"{folder}/*.parquet"))
+            for path in sorted(matching_paths(raw / table, f"{folder}/*.parquet"))
             if path.stem.removesuffix("-open") not in skip_captures
         ]
         if not find_damaged(paths):

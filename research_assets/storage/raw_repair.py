@@ -12,6 +12,7 @@ from pathlib import Path
 
 from research_assets.fields import WRITTEN_BY_BUILDS
 from research_assets.storage.captures import DAMAGED_SUFFIX, CaptureError
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_digests import DamagedRawFile, find_damaged
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY, ensure_tables, write_capture
 
@@ -56,7 +57,7 @@ def _repair(raw: Path, path: Path) -> str:
         path.unlink()
         ensure_tables(raw)
         return "it has no rows and was written again."
-    for sealed in captures_beside(raw).glob(f"*/{study}/*/{path.stem}.jsonl.zst"):
+    for sealed in matching_paths(captures_beside(raw), f"*/{study}/*/{path.stem}.jsonl.zst"):
         done = rebuild(raw, sealed)
         if path.exists() and find_damaged([path]):
             path.unlink()

@@ -24,6 +24,7 @@ import zstandard
 from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
 from research_assets.storage.captures import CHUNK, DamagedCapture, Manifest
 from research_assets.storage.file_locks import locked
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.parquet_io import (
     LARGE_MEMORY,
     MEMORY,
@@ -101,7 +102,7 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
 
 def is_written(raw: Path, manifest: Manifest) -> bool:
     """Return whether the Parquet of a capture is complete; it is not after a crash between sealing and writing."""
-    return any((raw / "coverage" / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"))
+    return any(matching_paths(raw / "coverage" / f"study={manifest.study}", f"day=*/{manifest.capture}.parquet"))
 
 
 def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -311,7 +312,7 @@ def _read_attempt_lines(manifest: Manifest) -> Iterator[bytes]:
 def _remove_others(table: Path, manifest: Manifest, paths: Iterable[Path]) -> None:
     """Remove files that an earlier write of the capture published under other days."""
     kept = set(paths)
-    for path in (table / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"):
+    for path in matching_paths(table / f"study={manifest.study}", f"day=*/{manifest.capture}.parquet"):
         if path not in kept:
             remove_raw_file(path)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import CaptureError, DamagedCapture, capture_of, list_sealed_files
 from research_assets.storage.files import fsync_folder, private_folder, temporary_path
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.parquet_io import temporary_folder
 from research_assets.storage.raw_digests import find_damaged, publish_raw_files
 from research_assets.storage.raw_writer import WrittenCapture, ensure_tables, write_capture
@@ -71,14 +72,14 @@ def _write_all(raw: Path, sealed: Iterable[Path]) -> tuple[list[WrittenCapture],
 
 def _copy_files_of(raw: Path, fresh: Path, captures: set[str]) -> None:
     """Copy the intact files of captures from all raw tables."""
-    for path in raw.glob("*/study=*/day=*/*.parquet"):
+    for path in matching_paths(raw, "*/study=*/day=*/*.parquet"):
         if path.stem in captures:
             _copy(path, raw, fresh)
 
 
 def _copy_open_coverage(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:
     """Copy the intact coverage of journals that are still open; their files are named `<capture>-...`."""
-    for path in (raw / "coverage").glob("study=*/day=*/*-*-*.parquet"):
+    for path in matching_paths(raw / "coverage", "study=*/day=*/*-*-*.parquet"):
         capture = "-".join(path.stem.split("-")[:2])
         if path.parts[-3].removeprefix("study=") in studies and capture not in captures:
             _copy(path, raw, fresh)

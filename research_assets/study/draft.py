@@ -66,9 +66,12 @@ def write_draft(draft: StudyDraft, folder: Path, *, today: date | None = None) -
     file = folder / "defs.yaml"
     if existing := next((path for path in (file, folder / "defs.yml") if path.exists()), None):
         raise DraftError(f"{existing} already exists. Nothing was changed. Choose another name, or edit that file.")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        files.give_access_of_folder(folder)
     temporary = files.temporary_path(file)
     temporary.write_text(render_yaml(draft), encoding="utf-8")
+    files.give_access_of_folder(temporary)
     temporary.replace(file)
     return file
 

@@ -5,7 +5,9 @@ the keys of a study file and their rules (see model.py).
 """
 
 import difflib
+import fnmatch
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,9 @@ from research_assets.text_files import TextFileError, decode_text
 
 COMPONENT_TYPE = "research_assets.Study"
 """The `type` of a study file."""
+
+STUDY_FILES = "defs.y*ml"
+"""The names of study files, as a pattern."""
 
 COMPONENT_KEYS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
 """Keys that Dagster allows at the top level of a component file."""
@@ -501,10 +506,20 @@ def read_study_file(file: Path, *, today: date | None = None, studies_only: bool
     return declared
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("defs.y*ml")):
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
-            yield file.resolve()
+def _files(folder: Path, name: str, issues: list[StudyIssue]) -> Iterator[Path]:
+    """Yield the files below a folder whose name matches a pattern, without hidden ones; add what cannot be listed."""
+
+    def add_issue(error: OSError) -> None:
+        # The project's own folder may be missing. At the top of a disk, `lost+found` belongs to root.
+        if not isinstance(error, FileNotFoundError) and Path(error.filename).name != "lost+found":
+            message = f"cannot be listed, so study files in it are not loaded: {error.strerror}. Make it readable"
+            issues.append(StudyIssue(Path(error.filename), 0, "", message))
+
+    for parent, folders, names in os.walk(folder, onerror=add_issue):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for found in sorted(fnmatch.filter(names, name)):
+            if not found.startswith("."):
+                yield Path(parent, found)
 
 
 _STUDY_FILE = re.compile(r"[.]ya?ml([.]txt)?", re.IGNORECASE)
@@ -514,18 +529,18 @@ def overlooked_files(settings: Settings) -> list[StudyIssue]:
     """Return the files that declare a study and are not loaded, because of their name, such as `defs.yaml.txt`."""
     issues = []
     for folder in (settings.own_studies, *settings.studies):
-        loaded = set(_files(folder))
-        for file in sorted(folder.rglob("*.*")):
+        # `find_studies` reports what cannot be listed.
+        loaded = {file.resolve() for file in _files(folder, STUDY_FILES, [])}
+        for file in _files(folder, "*.*", []):
             if not _STUDY_FILE.search(file.name) or file.resolve() in loaded or not file.is_file():
                 continue
-            if not any(part.startswith(".") for part in file.relative_to(folder).parts):
-                try:
-                    declares = COMPONENT_TYPE in decode_text(file.read_bytes())
-                except (OSError, TextFileError):
-                    continue
-                if declares:
-                    message = "is not loaded. Only files with the name defs.yaml are; rename it if it is a study"
-                    issues.append(StudyIssue(file, 0, "", message))
+            try:
+                declares = COMPONENT_TYPE in decode_text(file.read_bytes())
+            except (OSError, TextFileError):
+                continue
+            if declares:
+                message = "is not loaded. Only files with the name defs.yaml are; rename it if it is a study"
+                issues.append(StudyIssue(file, 0, "", message))
     return list(dict.fromkeys(issues))
 
 
@@ -546,7 +561,7 @@ def find_studies(settings: Settings, *, defs: Path | None = None, today: date | 
                 StudyIssue(folder, 0, "", f"is not a folder, but {name} contains it. Create it or correct {name}")
             )
             continue
-        for file in _files(folder):
+        for file in [path.resolve() for path in _files(folder, STUDY_FILES, issues)]:
             if file in found:
                 continue
             try:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.storage.captures import capture_of
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.provenance import Held
 
@@ -225,7 +226,7 @@ def _captures_of_other_entities(captures: Path, entity: str, study: str | None) 
     """Return the captures of other entities; their coverage files need not be opened."""
     return {
         capture_of(path)
-        for path in captures.glob(f"*/study={study or '*'}/*/[!.]*")
+        for path in matching_paths(captures, f"*/study={study or '*'}/*/[!.]*")
         if path.parent.parent.parent.name != entity
     }
 

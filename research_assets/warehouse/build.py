@@ -16,6 +16,7 @@ import duckdb
 
 from research_assets.settings import Settings
 from research_assets.storage import files
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.locks import lock_check, require_file_locks
 from research_assets.warehouse import changes, codebook, dbt_runner
@@ -159,6 +160,6 @@ def _remove_build(settings: Settings) -> None:
     """Remove the files that a failed build left for inspection, and those of readers that were killed while opening."""
     # What DuckDB wrote there because it did not fit into its memory.
     shutil.rmtree(settings.warehouse_build.with_name(settings.warehouse_build.name + ".tmp"), ignore_errors=True)
-    leftovers = settings.root.glob(READER_NAMES)
+    leftovers = matching_paths(settings.root, READER_NAMES)
     for path in (settings.warehouse_build, changes.write_ahead_log(settings.warehouse_build), *leftovers):
         path.unlink(missing_ok=True)

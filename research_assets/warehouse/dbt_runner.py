@@ -22,6 +22,7 @@ import orjson
 from research_assets.settings import DBT_PROJECT_DIR, NOT_FOR_DBT, Settings
 from research_assets.storage import files
 from research_assets.storage.file_locks import locked
+from research_assets.storage.listing import all_files
 from research_assets.warehouse import changes, dbt_process
 
 LogCallback = Callable[[int, str], None]
@@ -159,7 +160,7 @@ def project_digest() -> str:
         digest.update(version(tool).encode() + b"\0")
     paths = [DBT_PROJECT_DIR / "dbt_project.yml", DBT_PROJECT_DIR / "profiles.yml"]
     for folder in ("macros", "models", "seeds", "tests"):
-        paths += sorted(path for path in (DBT_PROJECT_DIR / folder).rglob("*") if path.is_file())
+        paths += sorted(all_files(DBT_PROJECT_DIR / folder))
     for path in paths:
         digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

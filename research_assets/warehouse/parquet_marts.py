@@ -21,6 +21,7 @@ import duckdb
 import orjson
 
 from research_assets.storage import files
+from research_assets.storage.listing import all_files
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 
 BUILDS = "builds"
@@ -122,7 +123,7 @@ def create_build_views(connection: duckdb.DuckDBPyConnection, build: Path, datab
 
 def _rows(folder: Path, mart: IndexedMart) -> str:
     """Return a table expression of the rows of a mart. Spark writes no file for a partitioned mart without rows."""
-    if next(folder.rglob("*.parquet"), None) is None:
+    if next(all_files(folder, "*.parquet"), None) is None:
         columns = ", ".join(f"CAST(NULL AS {kind}) AS {sql_identifier(name)}" for name, kind, _ in mart.columns)
         return f"(SELECT {columns} WHERE false)"
     kinds = {name: kind for name, kind, _ in mart.columns}

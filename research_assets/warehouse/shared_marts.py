@@ -16,6 +16,7 @@ import duckdb
 
 from research_assets.settings import VARIABLES, Settings
 from research_assets.storage.files import fsync_folder, private_folder
+from research_assets.storage.listing import all_files, all_paths, matching_paths
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.warehouse import parquet_marts
 from research_assets.warehouse.parquet_marts import BUILDS, MARTS, PUBLISHED, IndexedMart
@@ -72,7 +73,7 @@ def _write(settings: Settings, folder: Path, *, keep_previous: bool) -> None:
     work.rename(copy)
     previous = (folder / PUBLISHED).resolve() if keep_previous and (folder / PUBLISHED).exists() else None
     parquet_marts.publish_build(folder, copy)
-    for old in (folder / BUILDS).iterdir():
+    for old in matching_paths(folder / BUILDS, "*"):
         if old not in (copy, previous):
             shutil.rmtree(old)
 
@@ -94,7 +95,7 @@ def remove_shared_marts(settings: Settings) -> int:
 def shared_files(settings: Settings) -> list[Path]:
     """Return the files of all copies in the shared folder."""
     folder = settings.shared_marts
-    return [] if folder is None else sorted(path for path in (folder / BUILDS).rglob("*") if path.is_file())
+    return [] if folder is None else sorted(all_files(folder / BUILDS))
 
 
 def _require_usable(settings: Settings, folder: Path) -> None:
@@ -124,7 +125,7 @@ def _is_simulated(folder: Path) -> bool | None:
 def _open_for_readers(folder: Path, contents: Path) -> None:
     """Give all below `contents` the group of a folder and its permissions to read, and flush it."""
     shared = folder.stat()
-    for path in (contents, *sorted(contents.rglob("*"))):
+    for path in (contents, *sorted(all_paths(contents))):
         if path.stat().st_gid != shared.st_gid:
             os.chown(path, -1, shared.st_gid)
         permissions = 0o700 | shared.st_mode & 0o055 if path.is_dir() else 0o600 | shared.st_mode & 0o044

@@ -28,6 +28,7 @@ from research_assets.settings import DBT_PROJECT_DIR, NOT_FOR_DBT, Settings, chi
 from research_assets.storage import files
 from research_assets.storage.checked_lines import add_checksum, is_intact
 from research_assets.storage.file_locks import LOCK_FILE, exclusive
+from research_assets.storage.listing import all_files, matching_paths
 from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.warehouse import changes, dbt_runner
@@ -176,7 +177,7 @@ def _build(
     write_index(build, [*_index(manifest), codebook], simulated=simulated)
     stored = {"project": _project_digest(), "file_stamps": build_input.file_stamps}
     files.write_private(build / RECORD, add_checksum(orjson.dumps(stored)))
-    for path in build.rglob("*.parquet"):
+    for path in all_files(build, "*.parquet"):
         # The others were flushed when they were published.
         if path.stat().st_nlink == 1:
             files.fsync_file(path)
@@ -186,7 +187,7 @@ def _build(
     previous = (output / PUBLISHED).resolve() if (output / PUBLISHED).exists() else None
     publish_build(output, published)
     # Readers that opened the previous build keep reading its files until the build after this one.
-    for old in (output / BUILDS).iterdir():
+    for old in matching_paths(output / BUILDS, "*"):
         if old not in (published, previous):
             shutil.rmtree(old)
     shutil.rmtree(work)
@@ -218,7 +219,7 @@ def _keep_days(published: Path, build: Path, changed_days: Sequence[tuple[str, s
         changed = {f"study={study}/day={day}" for table, study, day in changed_days if table == mart.raw_table}
         source, target = published.resolve() / MARTS / mart.name, build / MARTS / mart.name
         target.mkdir(parents=True)
-        for path in source.glob("study=*/day=*/*.parquet"):
+        for path in matching_paths(source, "study=*/day=*/*.parquet"):
             if f"{path.parent.parent.name}/{path.parent.name}" not in changed:
                 copy = target / path.relative_to(source)
                 copy.parent.mkdir(parents=True, exist_ok=True)

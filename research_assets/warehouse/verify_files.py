@@ -30,6 +30,7 @@ from research_assets.storage.captures import (
     manifest_path,
     read_events,
 )
+from research_assets.storage.listing import all_files, matching_paths
 from research_assets.storage.raw_digests import (
     DIGEST_LOG,
     DamagedRawFile,
@@ -101,14 +102,14 @@ def _is_in_share(settings: Settings, path: Path, day: date) -> bool:
 def _verifiers(settings: Settings) -> Iterator[tuple[Path, Callable[[], Iterator[Finding]]]]:
     """Yield each stored file with the function that verifies it."""
     missing = _missing_raw_files(settings.raw)
-    for path in sorted(settings.captures.glob("*/study=*/*/[!.]*")):
+    for path in sorted(matching_paths(settings.captures, "*/study=*/*/[!.]*")):
         if path.suffix == ".jsonl":
             yield path, partial(_journal, path)
         elif path.suffix == ".zst":
             yield path, partial(_capture, settings, path, missing.get(capture_of(path)))
         elif path.suffix == ".json":
             yield path, partial(_manifest, path)
-    for path in sorted(settings.raw.glob("*/study=*/day=*/*.parquet")):
+    for path in sorted(matching_paths(settings.raw, "*/study=*/day=*/*.parquet")):
         yield path, partial(_raw_file, settings.raw, path)
     if settings.ledger.exists():
         yield settings.ledger, partial(_ledger, Ledger(settings.ledger, settings.caps, SystemClock()))
@@ -120,7 +121,7 @@ def _verifiers(settings: Settings) -> Iterator[tuple[Path, Callable[[], Iterator
 
 def _set_aside(settings: Settings) -> Iterator[Finding]:
     for folder in (settings.captures, settings.raw, settings.state):
-        for path in sorted(folder.rglob(f"*{DAMAGED_SUFFIX}")):
+        for path in sorted(all_files(folder, f"*{DAMAGED_SUFFIX}")):
             yield Finding(
                 "set aside",
                 f"{path} is a damaged file that was set aside. Its content is collected or written again. Remove it "
@@ -130,7 +131,7 @@ def _set_aside(settings: Settings) -> Iterator[Finding]:
 
 def _missing_raw_files(raw: Path) -> dict[str, Path]:
     """Return a raw file that was published and is not there, by capture."""
-    logs = raw.glob(f"*/study=*/{DIGEST_LOG}")
+    logs = matching_paths(raw, f"*/study=*/{DIGEST_LOG}")
     return {path.stem: path for log in logs for path in recorded_files(log.parent) if not path.exists()}
 
 
@@ -187,7 +188,7 @@ def _damaged_capture(settings: Settings, sealed: Path, manifest: Manifest) -> st
             f"{contents} The raw tables do not have its rows. Restore it from a backup; or move it and its manifest "
             f"away: {days}."
         )
-    if damaged := find_damaged(settings.raw.glob(f"*/study=*/day=*/{manifest.capture}.parquet")):
+    if damaged := find_damaged(matching_paths(settings.raw, f"*/study=*/day=*/{manifest.capture}.parquet")):
         return (
             f"{contents} Its rows are damaged in the raw tables too ({pluralize(len(damaged), 'file')}). Restore it "
             "from a backup, then run this command again. Without a backup move it, its manifest and all raw files of "

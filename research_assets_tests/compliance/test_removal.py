@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import errno
+import re
 import shutil
 import signal
 import sqlite3
@@ -60,6 +61,7 @@ from research_assets_tests.compliance.data_folder import (
     records,
     write_results,
 )
+from research_assets_tests.storage.test_listing import forbid_listing
 
 
 @pytest.fixture(scope="module")
@@ -474,6 +476,24 @@ def test_damaged_capture_is_named_and_all_other_files_are_cleaned(folder: Folder
     assert receipt.is_complete
     assert find(folder.settings.root, texts) == []
     assert not verify_files(folder.settings).findings
+
+
+def test_folder_that_cannot_be_listed_stops_the_removal_and_the_next_one_ends_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = most_commented(folder)
+    texts = texts_of(folder, video)
+    capture = folder.settings.captures / find(folder.settings.captures, texts)[0].partition(": ")[0]
+    with monkeypatch.context() as patch:
+        forbid_listing(patch, capture.parent)
+        with pytest.raises(PermissionError, match=re.escape(str(capture.parent))):
+            remove_items(folder.settings, folder.harness.clock.now, videos=[video])
+        with pytest.raises(PermissionError, match=re.escape(str(capture.parent))):
+            verify_files(folder.settings)
+    assert find(folder.settings.root, texts)
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[video])
+    assert receipt.is_complete
+    assert find(folder.settings.root, texts) == []
 
 
 def test_full_disk_stops_the_removal_and_the_next_one_ends_it(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

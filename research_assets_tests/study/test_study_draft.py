@@ -1,5 +1,6 @@
 """Drafts of study files: the loader reads every answer back, and an invalid answer writes no file."""
 
+import os
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -96,6 +97,22 @@ def test_invalid_answer_is_reported_and_writes_no_file(tmp_path: Path, answer: d
         write_draft(replace(SMALLEST, **answer), tmp_path / "garden")  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert not (tmp_path / "garden").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "written", "file"), [(0o2770, 0o2770, 0o660), (0o755, 0o755, 0o644), (0o700, 0o700, 0o600)]
+)
+def test_draft_has_the_access_of_its_folder(tmp_path: Path, folder: int, written: int, file: int) -> None:
+    parent = tmp_path / "studies"
+    parent.mkdir()
+    parent.chmod(folder)
+    before = os.umask(0o077)
+    try:
+        path = write_draft(SMALLEST, parent / "garden")
+    finally:
+        os.umask(before)
+    assert path.parent.stat().st_mode & 0o7777 == written
+    assert path.stat().st_mode & 0o7777 == file
 
 
 @pytest.mark.parametrize("name", ["defs.yaml", "defs.yml"])

@@ -11,6 +11,7 @@ from research_assets.settings import Settings
 from research_assets.study.day_sample import DaySample
 from research_assets.study.loader import StudyError, find_studies, load_studies, overlooked_files, read_study_file
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets_tests.storage.test_listing import forbid_listing
 from research_assets_tests.study.study_files import FULL_STUDY, HEADER, MINIMAL_STUDY, write
 
 TODAY = date(2026, 3, 2)
@@ -240,6 +241,20 @@ def test_files_that_declare_a_study_under_another_name_are_named(tmp_path: Path,
     issues = overlooked_files(replace(settings, studies=(tmp_path,)))
     assert [issue.file.name for issue in issues] == ["Defs.yaml", "defs.yaml.txt", "garden.yml"]
     assert "is not loaded. Only files with the name defs.yaml are" in str(issues[0])
+
+
+def test_loader_reports_a_folder_that_cannot_be_listed(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "open", MINIMAL_STUDY)
+    closed = write(tmp_path / "closed", MINIMAL_STUDY.replace("gardening", "balcony")).parent
+    forbid_listing(monkeypatch, closed)
+    forbid_listing(monkeypatch, tmp_path / "lost+found")
+    with pytest.raises(StudyError) as caught:
+        load_studies(replace(settings, studies=(tmp_path,)), defs=tmp_path / "none", today=TODAY)
+    assert [issue.file for issue in caught.value.issues] == [closed]
+    assert "cannot be listed, so study files in it are not loaded: Permission denied" in str(caught.value)
+    assert [study.name for study in caught.value.valid_studies] == ["gardening"]
 
 
 def test_loader_rejects_two_studies_with_one_name(tmp_path: Path, settings: Settings) -> None:

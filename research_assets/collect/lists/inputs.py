@@ -17,6 +17,7 @@ from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import DamagedCapture, Journal, Manifest, read_events
+from research_assets.storage.listing import matching_paths
 from research_assets.units.comment_counts import zero_count_outcome
 from research_assets.units.coverage import (
     Attempt,
@@ -150,7 +151,7 @@ class UnitReuse:
         folder = self._context.settings.captures / self._task.entity
         fields = {unit: set(target.request(self._task.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, ListProgress] = {}
-        for path in folder.glob(f"study=*/{self._partition}/{capture}.jsonl.zst"):
+        for path in matching_paths(folder, f"study=*/{self._partition}/{capture}.jsonl.zst"):
             try:
                 Manifest.load(path).verify()
             except DamagedCapture as error:

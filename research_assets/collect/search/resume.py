@@ -23,6 +23,7 @@ from research_assets.storage.captures import (
     list_open_journals,
     read_events,
 )
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.locks import PartitionBusy
 from research_assets.units.coverage import MAX_REOBSERVATION_AGE
 from research_assets.units.windows import (
@@ -111,7 +112,7 @@ def requested_query(task: CollectionTask) -> dict[str, Any]:
 
 def has_same_query(captures: Path, task: CollectionTask, capture: str) -> bool:
     """Return whether a sealed capture was collected with the study's current query and fields; False if damaged."""
-    for path in (captures / "videos" / f"study={task.study.name}").glob(f"*/{capture}.jsonl.zst"):
+    for path in matching_paths(captures / "videos" / f"study={task.study.name}", f"*/{capture}.jsonl.zst"):
         try:
             header = next(iter(read_events(path)))["header"]
         except DamagedCapture as error:

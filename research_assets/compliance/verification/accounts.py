@@ -14,6 +14,7 @@ from research_assets.compliance.selection import VIDEO_ENTITIES
 from research_assets.compliance.verification.verified import drop_verified, read_verified, verified_path
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.storage.withdrawals import hash_handle, load_or_create_key, read_withdrawn
 from research_assets.study.loader import load_valid_studies
@@ -81,7 +82,7 @@ def accounts_last_seen(settings: Settings, handles: Iterable[str]) -> dict[str, 
     """
     wanted = set(handles)
     seen = {one.handle: one.last for one in held_accounts(settings) if one.handle in wanted}
-    for path in settings.captures.glob("users/study=*/*/[!.]*.jsonl"):
+    for path in matching_paths(settings.captures, "users/study=*/*/[!.]*.jsonl"):
         try:
             for event in read_events(path):
                 handle = str(event.get("unit", "")).lower()

@@ -21,6 +21,7 @@ from research_assets.compliance.verification.held import KINDS, count_held
 from research_assets.compliance.verification.tasks import Task, TaskJournal, journal_path
 from research_assets.settings import Settings
 from research_assets.storage.files import digest_of, private_folder, write_private
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.withdrawals import log_digest, read_withdrawals
 
 
@@ -281,7 +282,7 @@ def _removals(state: Path) -> list[CertifiedRemoval]:
 
 def _complete_removals(receipts: Path) -> Iterator[tuple[datetime, datetime]]:
     """Yield beginning and end of each removal of items that cleaned every file; a damaged receipt proves none."""
-    for path in receipts.glob("*.json"):
+    for path in matching_paths(receipts, "*.json"):
         try:
             stored = orjson.loads(path.read_bytes())
             if stored["complete"] and stored["scope"] == "items":

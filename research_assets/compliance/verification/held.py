@@ -14,6 +14,7 @@ from research_assets.compliance.verification.accounts import drop_unknown_accoun
 from research_assets.compliance.verification.verified import drop_verified, verified_path
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, read_events
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_reader import RawTables
 from research_assets.storage.raw_sql import template_literal
 from research_assets.storage.withdrawals import read_withdrawn
@@ -156,7 +157,7 @@ def last_seen(settings: Settings, kind: str, ids: Iterable[int]) -> dict[int, da
 
 def _seen_in_open_journals(settings: Settings, kind: str) -> Iterable[tuple[int, datetime]]:
     for entity in TABLES[kind]:
-        for path in settings.captures.glob(f"{entity}/study=*/*/[!.]*.jsonl"):
+        for path in matching_paths(settings.captures, f"{entity}/study=*/*/[!.]*.jsonl"):
             try:
                 for event in read_events(path):
                     for record in records_of(entity, event.get("answer")) if event["event"] == "page" else ():

@@ -15,6 +15,7 @@ from research_assets.compliance.verification.verified import verified_path
 from research_assets.fields import ALL_STUDIES, VERIFIED_TABLES
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_reader import RawTables, intact_files
 from research_assets.storage.raw_sql import template_literal
 from research_assets.storage.withdrawals import read_withdrawals
@@ -94,7 +95,7 @@ def _write_withdrawals(settings: Settings) -> None:
         groups = list(of_day)
         name = f"withdrawals-{sum(counts[one] for one in groups)}"
         folder: Path = raw / "withdrawals" / f"study={ALL_STUDIES}" / f"day={day}"
-        old = set(folder.glob("*.parquet"))
+        old = set(matching_paths(folder, "*.parquet"))
         if {path.stem for path in old} == {name} and intact_files(raw, "withdrawals", [f"study=*/day={day}"]):
             continue
         rows = [

@@ -41,6 +41,7 @@ from research_assets.quota.ledger import QuotaExhausted
 from research_assets.settings import Settings
 from research_assets.storage.file_locks import LOCK_FILE, exclusive
 from research_assets.storage.files import private_folder
+from research_assets.storage.listing import matching_paths
 from research_assets.storage.lock_errors import LockTaken
 from research_assets.storage.locks import RunInProgress
 from research_assets.storage.sent_by import this_process
@@ -187,7 +188,7 @@ def _remove_old_files(settings: Settings, journal: TaskJournal) -> None:
         for task in journal.open_tasks
         for path in (ids_path(settings, task.name), result_path(settings, task.name))
     }
-    for path in folder(settings).glob("*.txt"):
+    for path in matching_paths(folder(settings), "*.txt"):
         if path not in kept:
             path.unlink()
 
