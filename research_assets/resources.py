@@ -22,7 +22,7 @@ from research_assets.collect.types import CollectorContext, PartitionResult, Req
 from research_assets.quota.ledger import Ledger, open_ledger, read_used_by_run
 from research_assets.quota.postgres_ledger import PostgresLedger, place_of
 from research_assets.quota.server_time import new_clock, server_clock, server_clock_or_local
-from research_assets.settings import VARIABLES, Settings, SettingsError, export_credentials, prepare_root
+from research_assets.settings import VARIABLES, Settings, SettingsError, env_file, export_credentials, prepare_root
 from research_assets.study.spec import StudySpec
 from research_assets.warehouse.reader import connect_read_only
 
@@ -125,7 +125,7 @@ class CollectorResource:
         if missing:
             raise MissingCredentials(
                 f"Cannot collect from {settings.api_url}: {' and '.join(missing)} not set. No request was sent. "
-                "Set them in the environment or in .env next to pyproject.toml, or use the simulated API: "
+                f"Set them in the environment or in the file {env_file()}, or use the simulated API: "
                 "research-assets sandbox."
             )
         prepare_root(settings)

@@ -33,6 +33,9 @@ PROJECT_DIR = PACKAGE_DIR.parent
 IN_CHECKOUT = not (PACKAGE_DIR / "dbt_project").is_dir()
 """Whether the package runs from a checkout; an installed wheel has the dbt project inside the package."""
 
+UI_COMMAND = "make ui" if IN_CHECKOUT else "research-assets ui"
+"""The command that opens Dagster's UI, for messages."""
+
 DBT_PROJECT_DIR = (PROJECT_DIR if IN_CHECKOUT else PACKAGE_DIR) / "dbt_project"
 WORKSPACE_FILE = (PROJECT_DIR if IN_CHECKOUT else PACKAGE_DIR) / "workspace.yaml"
 DEFS_DIR = PACKAGE_DIR / "defs"
@@ -664,6 +667,11 @@ def stored_origin(settings: Settings) -> str:
         return (settings.state / "origin").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return ""
+
+
+def env_file() -> Path:
+    """Return the path of the `.env` file, which may not exist. Raises SettingsError like `Settings.from_env`."""
+    return _env_file(os.environ)
 
 
 def _env_file(environ: Mapping[str, str]) -> Path:

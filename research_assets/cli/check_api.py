@@ -7,7 +7,7 @@ import click
 from research_assets.cli.environment import uses_sandbox
 from research_assets.clock import SystemClock
 from research_assets.quota.server_time import new_clock
-from research_assets.settings import VARIABLES, Settings, SettingsError
+from research_assets.settings import UI_COMMAND, VARIABLES, Settings, SettingsError, env_file
 from research_assets.tiktok.client import Client
 from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable
 
@@ -23,8 +23,8 @@ def command() -> None:
         key, secret = (VARIABLES[name].name for name in ("client_key", "client_secret"))
         raise SettingsError(
             f"The check of {settings.api_url} needs credentials, but {key} and {secret} are not set. No request was "
-            "sent. Set both in the environment or in the file .env next to pyproject.toml. To try the project without "
-            "credentials: make ui."
+            f"sent. Set both in the environment or in the file {env_file()}. To try the project without credentials: "
+            f"{UI_COMMAND}."
         )
     server = "simulated API" if settings.origin == "sandbox" else "real API"
     click.echo(f"Address      {settings.api_url} ({server})")

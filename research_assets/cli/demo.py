@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from research_assets.settings import DEMO_STUDIES_DIR, Settings
+from research_assets.settings import DEMO_STUDIES_DIR, UI_COMMAND, Settings
 from research_assets.text import log_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command() -> None:
     """Collect the demo study from a simulated API, and build its marts and its report. Needs no credentials.
 
     All data is simulated and has its own folder. Sends no request to TikTok. A second run requests only data that is
-    not complete yet. Afterwards `make ui` shows the same data.
+    not complete yet. Afterwards the UI shows the same data.
     """
     from research_assets.cli.environment import api_settings, prepare_instance, uses_sandbox
     from research_assets.cli.terminal import Terminal
@@ -40,7 +40,7 @@ def command() -> None:
         raise click.UsageError(
             "The demo runs on its own simulated API, but credentials or the address of an API are set. "
             "No request was sent. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo. "
-            "For your own studies, use: make ui."
+            f"For your own studies, use: {UI_COMMAND}."
         )
     console = Terminal()
     with api_settings(demo=True) as settings:
@@ -97,12 +97,12 @@ class Demo:
                     result = executor.execute(stage.keys, stage.tags)
                     if stop.is_set:
                         raise click.ClickException(
-                            "The demo was stopped. Collected data is stored. To continue: make demo."
+                            "The demo was stopped. Collected data is stored. To continue, run the command again."
                         )
                     if not result.success:
                         raise click.ClickException(
                             f"The stage {stage.title!r} failed: {log_text(result.reason)} Collected data is stored. To "
-                            "inspect the run: make ui."
+                            f"inspect the run: {UI_COMMAND}."
                         )
         self._summarize(self._requests_used() - before)
 
@@ -171,7 +171,7 @@ class Demo:
             f"Codebook:  {self._settings.reports / CODEBOOK_FILE}\n"
             f"Coverage:  {board_path(self._settings, self._study.name)}\n"
         )
-        console.print(Text.assemble("To see the same data in Dagster: ", ("make ui", "bold")))
+        console.print(Text.assemble("To see the same data in Dagster: ", (UI_COMMAND, "bold")))
 
 
 class _ProgressDisplay:

@@ -92,8 +92,8 @@ def command(
     """Write a commented study file and estimate the cost of the study. Sends no request.
 
     The file is written to the first folder of RESEARCH_STUDIES, or to research_assets/defs. No file is overwritten.
-    The sensors of a running UI collect each study file that they find, which uses quota. Options that take several
-    values may be repeated or contain commas.
+    The UI collects it once its code location is loaded again, which uses quota. Options that take several values may
+    be repeated or contain commas.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.cli.terminal import Terminal
@@ -203,6 +203,7 @@ def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings"
 def _write(console: "Console", settings: "Settings", draft: "StudyDraft", folder: "Path", prompts: bool) -> None:
     """Write the study file, after a confirmation if `prompts` is set. Print its cost and the next steps."""
     from research_assets.cli.plan import print_plan
+    from research_assets.settings import UI_COMMAND
     from research_assets.study.draft import render_yaml, write_draft
     from research_assets.study.loader import find_studies
 
@@ -213,6 +214,7 @@ def _write(console: "Console", settings: "Settings", draft: "StudyDraft", folder
     console.print(f"Written: {file}\n")
     print_plan(console, settings, [study for study in find_studies(settings) if study.spec.name == draft.name])
     console.print(
-        "\nTo change the study, edit the file and check it with: make check-studies\n"
-        "To collect it, run: make ui (the sensors start by themselves and use quota)"
+        f"\nTo change the study, edit the file and check it with: research-assets plan {draft.name}\n"
+        f"To collect it, run: {UI_COMMAND} (the sensors start by themselves and use quota)\n"
+        "In a UI that is open already, reload the code location under Deployment."
     )

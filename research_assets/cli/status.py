@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from research_assets.settings import Settings
+from research_assets.settings import UI_COMMAND, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -103,9 +103,11 @@ def command() -> None:
         if open_counts := [count for count in counts if count.state in OPEN_STATES]:
             _print_open_units(console, open_counts)
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
+        if new := sorted({study.name for study in studies} - {count.study for count in counts}):
+            console.print(f"No data yet: {', '.join(new)}. What starts next: research-assets collect --dry-run")
     else:
         console.print(
-            "\nNo data collected yet. Start with: make ui\nWithout the UI: research-assets collect\n"
+            f"\nNo data collected yet. Start with: {UI_COMMAND}\nWithout the UI: research-assets collect\n"
             "Estimate the cost with: research-assets plan"
         )
     _print_capture_problems(console, settings)

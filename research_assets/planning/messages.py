@@ -5,7 +5,7 @@ agenda.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 
 from research_assets.planning.types import REASON_TEXT, Agenda, PlannedRun
 from research_assets.quota.ledger import PoolState
@@ -156,7 +156,7 @@ def pluralize(value: int, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def format_short_time(time: datetime, now: datetime) -> str:
-    """Return a time as text, without the day if it is within the next 24 hours: `00:00 UTC`."""
-    is_near = 0 <= (time - now).total_seconds() <= 86_400
-    return f"{time:%H:%M} UTC" if is_near else f"{time:%Y-%m-%d %H:%M} UTC"
+def format_short_time(at: datetime, now: datetime) -> str:
+    """Return a time as text, without the day if it is later on this UTC day or at its end: `00:00 UTC`."""
+    end = datetime.combine(now.date() + timedelta(days=1), time.min, tzinfo=UTC)
+    return f"{at:%H:%M} UTC" if now <= at <= end else f"{at:%Y-%m-%d %H:%M} UTC"

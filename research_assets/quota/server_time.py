@@ -5,7 +5,7 @@ used. Not here: the clocks (see clock.py).
 """
 
 from research_assets.clock import CONFIRMATIONS, Clock, ServerClock
-from research_assets.settings import Settings
+from research_assets.settings import UI_COMMAND, Settings
 
 
 class SandboxUnreachable(Exception):
@@ -36,7 +36,7 @@ def server_clock(settings: Settings, clock: Clock) -> ServerClock:
         except httpx.HTTPError as error:
             raise SandboxUnreachable(
                 f"The sandbox at {settings.api_url} does not respond ({type(error).__name__}). No request was sent. "
-                "Start it with `research-assets sandbox`, or run `make ui`, which starts its own."
+                f"Start it with `research-assets sandbox`, or run `{UI_COMMAND}`, which starts its own."
             ) from error
     return server
 

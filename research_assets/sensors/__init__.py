@@ -8,7 +8,7 @@ checks and verifies the files. `run_history.py` reads runs for them. Not here: w
 planning/agenda.py), and how an alert is delivered (see alerts.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -49,11 +49,13 @@ def build_automation(
     reports: Sequence[dg.AssetKey] = (),
     periods: Periods | None = None,
     build_target: dg.AssetSelection | None = None,
+    read_studies: Callable[[], Sequence[StudySpec]] | None = None,
 ) -> dg.Definitions:
     """Return the sensors and schedules of the code location.
 
     The `reports` are written after the marts. `periods` are the partitions of the observed entities.
-    `build_target` is a short selection that contains the `warehouse` and the `reports`.
+    `build_target` is a short selection that contains the `warehouse` and the `reports`. `read_studies` reads the study
+    files again, see `quota_window`.
     """
     settings, clock = collector.settings, collector.clock
     sensors = [
@@ -63,7 +65,7 @@ def build_automation(
     ]
     if studies:
         sensors += [
-            quota_window(studies, collector, periods),
+            quota_window(studies, collector, periods, read_studies),
             build_marts_on_new_data(
                 studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target
             ),

@@ -4,7 +4,7 @@ A tick reads the plan, starts the planned runs, and records days that are alread
 the plan (see collection_plan.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
@@ -14,6 +14,8 @@ from research_assets.resources import CollectorResource
 from research_assets.sensors.collection_plan import Periods, read_collection_plan
 from research_assets.sensors.run_history import location_of
 from research_assets.settings import SettingsError
+from research_assets.study.loader import StudyError
+from research_assets.study.provenance import contents_of
 from research_assets.study.spec import StudySpec
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
@@ -36,9 +38,16 @@ Terms: docs/glossary.md"""
 
 
 def quota_window(
-    studies: Sequence[StudySpec], collector: CollectorResource, periods: Periods | None = None
+    studies: Sequence[StudySpec],
+    collector: CollectorResource,
+    periods: Periods | None = None,
+    read_studies: Callable[[], Sequence[StudySpec]] | None = None,
 ) -> dg.SensorDefinition:
-    """Return the sensor over all collected assets of some studies. `periods` are the partitions that Dagster knows."""
+    """Return the sensor over all collected assets of some studies.
+
+    `periods` are the partitions that Dagster knows. `read_studies` reads the study files, which may have changed since
+    the code location was loaded; each tick says what is not loaded.
+    """
 
     @dg.sensor(
         name="quota_window",
@@ -63,10 +72,14 @@ def quota_window(
                 "/".join(key),
                 ", ".join(map(str, unknown)),
             )
+        changes = "" if read_studies is None else describe_changed_files(studies, read_studies)
+        if changes:
+            context.log.warning(changes)
         requests = [plan.run_request(item) for item in plan.runs]
         for item in plan.agenda.items:
             context.log.info(describe_run(item))
-        message = "; ".join(map(describe_run, plan.runs)) if requests else plan.describe_deferred()
+        planned = "; ".join(map(describe_run, plan.runs)) if requests else plan.describe_deferred()
+        message = f"{changes} {planned}" if changes else planned
         return dg.SensorResult(
             run_requests=requests,
             asset_events=[*plan.materializations(collector.settings)],
@@ -74,12 +87,36 @@ def quota_window(
             # For readers only: the UI shows the cursor at the sensor. Each tick reads its inputs again.
             cursor=cursor_text(
                 f"{plan.now:%Y-%m-%d %H:%M} UTC",
-                f"{pluralize(len(requests), 'run')} requested." if requests else message,
+                f"{changes} {pluralize(len(requests), 'run')} requested.".strip() if requests else message,
                 plan_table(plan.agenda, plan.now),
             ),
         )
 
     return sensor
+
+
+def describe_changed_files(loaded: Sequence[StudySpec], read_studies: Callable[[], Sequence[StudySpec]]) -> str:
+    """Return how the study files differ from the studies of the code location; empty if they do not."""
+    try:
+        declared = {study.name: study for study in read_studies()}
+    except StudyError as error:
+        return f"Runs fail until the study files are corrected: {'; '.join(map(str, error.issues))}."
+    known = {study.name: study for study in loaded}
+    both = sorted(known.keys() & declared.keys())
+    changes = {
+        "added": sorted(declared.keys() - known.keys()),
+        "changed": [name for name in both if _content(known[name]) != _content(declared[name])],
+        "removed": sorted(known.keys() - declared.keys()),
+    }
+    texts = [f"{', '.join(names)} ({change})" for change, names in changes.items() if names]
+    if not texts:
+        return ""
+    return f"Study files are not loaded: {', '.join(texts)}. Reload the code location under Deployment."
+
+
+def _content(study: StudySpec) -> tuple[object, ...]:
+    """Return what the file of a study declares, without the accounts that removals leave out."""
+    return contents_of(study), study.title, study.owners, study.quota_weight, study.delete_after, study.verify_by
 
 
 CURSOR_COLUMNS = 90

@@ -136,7 +136,7 @@ def render_yaml(draft: StudyDraft) -> str:
         "# pseudonymous: true  # no handle is stored; needs a key, and users: panel or none (docs/studies.md)",
     ]
     header = [
-        "# A study for Research Assets. Check it: make check-studies. Estimate its cost: research-assets plan.",
+        "# A study for Research Assets. Check it and estimate its cost: research-assets plan.",
         f"type: {COMPONENT_TYPE}",
         "attributes:",
     ]

@@ -107,9 +107,8 @@ def require_warehouse(settings: Settings) -> None:
         return
     contains = "contains" if settings.root.is_dir() else "does not exist, so it contains"
     raise WarehouseReadError(
-        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group "
-        "warehouse/marts in "
-        "the UI (make ui), or collect simulated data first: research-assets demo. To read another folder, name it or "
+        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Build the marts first: "
+        "research-assets build. To see simulated data, run: research-assets demo. To read another folder, name it or "
         f"set {VARIABLES['root'].name}."
     )
 

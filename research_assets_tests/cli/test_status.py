@@ -53,6 +53,15 @@ def test_status_of_an_empty_folder_creates_no_file(data_folder: Settings) -> Non
     assert not data_folder.root.exists()
 
 
+def test_studies_without_data_are_named(data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY)
+    write(tmp_path / "studies" / "two", MINIMAL_STUDY.replace("gardening", "birds"))
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    rows = [unit(date(2026, 2, 1), "complete", 90)]
+    write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
+    assert "No data yet: birds. What starts next: research-assets collect --dry-run" in status().stdout
+
+
 def test_videos_with_unconfirmed_counts_are_shown_with_the_next_reobservation(data_folder: Settings) -> None:
     def zero(video: str, next_try: datetime | None) -> dict[str, object]:
         changes = {"entity": "comments", "unit_kind": "video", "unit": video, "expected": 0, "next_try": next_try}

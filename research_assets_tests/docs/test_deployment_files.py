@@ -148,6 +148,15 @@ def _run(command: Sequence[str], **variables: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "path", ["state", "exports/../state", "/etc/passwd", "exports/../../x", "-x", "exportsx/a", ""]
+)
+def test_results_that_may_be_fetched_are_those_of_four_folders(path: str) -> None:
+    code, output = _run([str(DEPLOY / "research-assets-fetch"), path])
+    assert (code, output) == (2, f"{path} is not below exports, reports, audits or rehydrated. Nothing was copied.\n")
+
+
 def test_lab_guide_names_every_file() -> None:
     guide = (PROJECT_DIR / "docs" / "lab.md").read_text()
     for path in DEPLOY.iterdir():

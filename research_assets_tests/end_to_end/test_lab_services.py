@@ -175,6 +175,21 @@ def test_runs_and_requests_are_in_postgresql(lab: Lab) -> None:
             lab.rows(database, role, "SELECT 1")
 
 
+def test_study_that_is_added_is_named_and_collected_after_a_reload(lab: Lab) -> None:
+    file = Path(lab.environment["RESEARCH_STUDIES"], "birds", "defs.yaml")
+    file.parent.mkdir()
+    file.write_text(STUDY.format(name="birds"))
+    tick = """{sensorOrError(sensorSelector: {repositoryName: "__repository__", sensorName: "quota_window",
+        repositoryLocationName: "research_assets"}) {... on Sensor {sensorState {ticks(limit: 1) {skipReason}}}}}"""
+    lab.wait(tick, lambda data: "birds (added). Reload the code location" in str(data["sensorOrError"]))
+    reload = 'mutation {reloadRepositoryLocation(repositoryLocationName: "research_assets") {__typename}}'
+    assert lab.graphql("readonly", reload) == {"reloadRepositoryLocation": {"__typename": "UnauthorizedError"}}
+    assert lab.graphql("webserver", reload) == {"reloadRepositoryLocation": {"__typename": "WorkspaceLocationEntry"}}
+    videos = """{assetNodeOrError(assetKey: {path: ["birds", "videos"]}) {
+        __typename ... on AssetNode {partitionStats {numMaterialized}}}}"""
+    lab.wait(videos, lambda data: data["assetNodeOrError"].get("partitionStats") == {"numMaterialized": 3})
+
+
 def test_webserver_for_readers_starts_no_run(lab: Lab) -> None:
     # No such job exists, so nothing starts.
     launch = """mutation {launchRun(executionParams: {mode: "default", selector: {jobName: "none",

@@ -495,7 +495,7 @@ def test_second_report_replaces_the_first(settings: Settings) -> None:
 
 
 def test_write_report_names_the_remedy_without_a_warehouse(settings: Settings) -> None:
-    with pytest.raises(WarehouseReadError, match="Materialize the group warehouse/marts"):
+    with pytest.raises(WarehouseReadError, match="Build the marts first: research-assets build"):
         write_report(settings, STUDY, NOW)
     assert not settings.reports.exists()
 

@@ -18,7 +18,10 @@ from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_i
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
+from research_assets.sensors.collection import describe_changed_files
 from research_assets.storage.raw_digests import DamagedRawFile
+from research_assets.study.loader import StudyError, StudyIssue
+from research_assets.study.provenance import contents_of
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.targets import video_targets
 from research_assets_tests.assets.harness import NO_COMMENTS, STUDY
@@ -57,6 +60,24 @@ def test_cancelled_run_makes_a_sensor_wait_and_no_person() -> None:
             instance.create_run_for_job(empty_job, tags=run_tags, status=status)
         assert run_history.runs_without_progress(instance, key, "digest")[0] == 2
         assert run_history.runs_without_progress(instance, key, "digest", count_cancelled=False)[0] == 1
+
+
+def test_changed_study_files_are_named_until_the_code_location_is_loaded_again() -> None:
+    loaded = [replace(STUDY, name=name) for name in ("a", "b", "c")]
+    assert describe_changed_files(loaded, lambda: loaded) == ""
+    # A removal leaves an account out; the file is the same.
+    left_out = replace(loaded[0], left_out=1, declared=contents_of(loaded[0]))
+    declared = [left_out, replace(loaded[1], quota_weight=3), replace(STUDY, name="d"), replace(STUDY, name="e")]
+    assert describe_changed_files(loaded, lambda: declared) == (
+        "Study files are not loaded: d, e (added), b (changed), c (removed). Reload the code location under Deployment."
+    )
+
+    def invalid() -> list[StudySpec]:
+        raise StudyError([StudyIssue(Path("a/defs.yaml"), 3, "name", "is missing")])
+
+    assert describe_changed_files(loaded, invalid) == (
+        "Runs fail until the study files are corrected: a/defs.yaml:3: name: is missing."
+    )
 
 
 def test_sensor_collects_a_study_until_nothing_remains(make_harness: Build) -> None:
