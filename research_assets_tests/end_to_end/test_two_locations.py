@@ -80,7 +80,7 @@ class Location:
             address = ("-h", "127.0.0.1", "-p", str(self.port))
             location = ("-m", "research_assets.definitions", "--location-name", self.name)
             self.process = subprocess.Popen(
-                [program("dagster"), "api", "grpc", *address, *location],
+                [program("dagster"), "code-server", "start", *address, *location],
                 env=child_environment(self.settings),
                 stdout=log,
                 stderr=log,
