@@ -17,22 +17,25 @@ def matching_paths(folder: Path, pattern: str) -> Iterator[Path]:
     The wildcards are those of `Path.glob` without `**`. Yields nothing for a folder that does not exist. Raises
     OSError, which names the folder, if a folder on the way cannot be listed.
     """
+    return map(Path, _matching(str(folder), pattern))
+
+
+def _matching(folder: str, pattern: str) -> Iterator[str]:
     first, _, rest = pattern.partition("/")
     if not re.search(r"[*?[]", first):
-        path = folder / first
+        path = f"{folder}/{first}"
         if rest:
-            yield from matching_paths(path, rest)
-        elif path.exists():
+            yield from _matching(path, rest)
+        elif Path(path).exists():
             yield path
         return
     matches = re.compile(fnmatch.translate(first)).match
     for entry in _entries(folder):
         if matches(entry.name):
-            path = folder / entry.name
             if not rest:
-                yield path
+                yield entry.path
             elif entry.is_dir():
-                yield from matching_paths(path, rest)
+                yield from _matching(entry.path, rest)
 
 
 def all_paths(folder: Path) -> Iterator[Path]:
@@ -40,20 +43,24 @@ def all_paths(folder: Path) -> Iterator[Path]:
 
     Yields nothing for a folder that does not exist. Raises OSError, which names the folder, if one cannot be listed.
     """
-    for entry in _entries(folder):
-        path = folder / entry.name
-        yield path
-        if entry.is_dir(follow_symlinks=False):
-            yield from all_paths(path)
+    for entry in _all_entries(str(folder)):
+        yield Path(entry.path)
 
 
 def all_files(folder: Path, name: str = "*") -> Iterator[Path]:
     """Yield the files below a folder at any depth whose name matches a pattern, as `all_paths` does."""
     matches = re.compile(fnmatch.translate(name)).match
-    return (path for path in all_paths(folder) if matches(path.name) and path.is_file())
+    return (Path(entry.path) for entry in _all_entries(str(folder)) if matches(entry.name) and entry.is_file())
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _all_entries(folder: str) -> Iterator["os.DirEntry[str]"]:
+    for entry in _entries(folder):
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _all_entries(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     """Return the entries of a folder; none if it is not there (any more) or is no folder."""
     try:
         with os.scandir(folder) as entries:
@@ -62,6 +69,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except PermissionError:
         # At the top of a disk, where root's check of the file system puts what it finds.
-        if folder.name == "lost+found":
+        if Path(folder).name == "lost+found":
             return []
         raise

@@ -1,11 +1,13 @@
 """Listing: the same paths as `Path.glob`, and an error in place of a folder that is left out."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from research_assets.storage import listing
 from research_assets.storage.listing import all_files, all_paths, matching_paths
 
 
@@ -61,3 +63,14 @@ def test_folder_of_a_file_system_check_is_left_out(tree: Path, monkeypatch: pyte
     (tree / "lost+found").mkdir()
     forbid_listing(monkeypatch, tree / "lost+found")
     assert tree / "a" in all_paths(tree)
+
+
+def test_no_module_lists_by_glob() -> None:
+    """The simulated API and its folders are its own."""
+    package = Path(listing.__file__).parents[1]
+    found = [
+        path.relative_to(package).as_posix()
+        for path in sorted(package.rglob("*.py"))
+        if re.search(r"\.r?glob\(", path.read_text())
+    ]
+    assert [path for path in found if not path.startswith("sandbox/")] == []
