@@ -24,6 +24,7 @@ from research_assets.quota.ledger import PoolState
 from research_assets.settings import Settings
 from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.storage.raw_reader import RawTables, query_raw
+from research_assets.study.pseudonymous import page_sources
 from research_assets.study.spec import StudySpec
 from research_assets.units.comment_counts import has_new_replies, is_reopened, waits_for_confirmation
 from research_assets.units.coverage import (
@@ -371,10 +372,11 @@ class ListStatusReader:
         last_observed_at = read_last_observed(self._raw, study, entity, before=period)
         if not should_observe(study, days if depends_on_videos else {}, last_observed_at, self._now):
             return {}
+        may_copy_from = page_sources(self._settings, study.name, entity)
         units = {
             record.attempt.unit: record
             for record in read_unit_status(self._raw, entity, partitions=[period], captures=self._settings.captures)
-            if record.study == study.name or record.attempt.state == "complete"
+            if record.study == study.name or (record.attempt.state == "complete" and may_copy_from(record.study))
         }
         unavailable = {
             unit

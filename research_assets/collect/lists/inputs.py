@@ -17,6 +17,7 @@ from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import DamagedCapture, Journal, Manifest, read_events
+from research_assets.study.pseudonymous import page_sources
 from research_assets.units.comment_counts import zero_count_outcome
 from research_assets.units.coverage import (
     Attempt,
@@ -52,6 +53,7 @@ class ListInputs:
         self._failed_units = (
             read_failed_units(settings.raw, task.entity, captures=settings.captures) if self.is_observation else {}
         )
+        self._may_copy_from = page_sources(settings, task.study.name, task.entity)
 
     def blocked_reason(self, partition: date) -> str | None:
         """Return why a partition cannot be collected yet; None if it can.
@@ -85,7 +87,7 @@ class ListInputs:
         """
         if not self.is_observation:
             return {}
-        others = [record for record in self._read(None, [partition]) if record.study != self._task.study.name]
+        others = [record for record in self._read(None, [partition]) if self._may_copy_from(record.study)]
         complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
         return self._failed_units | complete
 
