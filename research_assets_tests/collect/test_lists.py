@@ -162,6 +162,21 @@ async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None
     assert finished[this_week(harness)].units["missing"] == 1
 
 
+async def test_account_that_is_not_found_is_not_requested_for_other_entities(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    spec = study(users=UserRule("panel"), panel=("sandbox_missing", "sandbox_private"))
+    sent = []
+    for entity in ("users", "followers", "pinned_videos"):
+        before = harness.requests_sent
+        await harness.collect(entity, [this_week(harness)], spec)
+        sent.append(harness.requests_sent - before)
+    # A refused profile does not show that the lists are refused.
+    assert sent == [2, 1, 1]
+    states = harness.sql("SELECT state, reason FROM {coverage} WHERE unit = 'sandbox_missing' AND entity <> 'users'")
+    assert {state for state, _ in states} == {"missing"}
+    assert all("This is known from users." in reason for _, reason in states)
+
+
 async def test_past_period_raises_without_a_request(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     with pytest.raises(PeriodNotCurrent, match="returns only current values of followers"):

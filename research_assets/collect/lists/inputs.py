@@ -12,10 +12,11 @@ from datetime import date, datetime
 
 import orjson
 
+from research_assets.clock import midnight
 from research_assets.collect.lists.pager import ListProgress
 from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
-from research_assets.fields import ENTITIES
+from research_assets.fields import ENTITIES, ENTITIES_OF_ACCOUNTS
 from research_assets.storage.captures import DamagedCapture, Journal, Manifest, read_events
 from research_assets.study.pseudonymous import page_sources
 from research_assets.units.comment_counts import zero_count_outcome
@@ -26,6 +27,7 @@ from research_assets.units.coverage import (
     format_utc,
     is_waiting,
     join_sentences,
+    read_earlier_ends,
     read_failed_units,
     read_unit_status,
 )
@@ -36,7 +38,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class ListInputs:
-    """Targets and unit status of an entity when a run begins. The status of accounts covers all studies and periods."""
+    """Targets and unit status of an entity when a run begins. The status of accounts covers all studies and periods.
+
+    `earlier_ends` are the rows of the newest attempt at each account before today (UTC).
+    """
 
     def __init__(self, task: CollectionTask, context: CollectorContext) -> None:
         """Read what all partitions share; the rest is read per partition to keep memory flat."""
@@ -50,9 +55,18 @@ class ListInputs:
         }
         period = current_period(task.study, context.clock.now())
         self._accounts = observed_targets(settings.raw, task.study, task.entity, period) if self.is_observation else []
-        self._failed_units = (
-            read_failed_units(settings.raw, task.entity, captures=settings.captures) if self.is_observation else {}
-        )
+        self._failed_units: dict[str, UnitStatus] = {}
+        self.earlier_ends: dict[str, int] = {}
+        if self.is_observation:
+            captures = settings.captures
+            self._failed_units = read_failed_units(settings.raw, task.entity, captures=captures)
+            if task.entity in ENTITIES_OF_ACCOUNTS:
+                # The API answers for all of them that it cannot find the account (reference §6.2).
+                self._failed_units |= read_failed_units(
+                    settings.raw, *ENTITIES_OF_ACCOUNTS, captures=captures, only="missing"
+                )
+            today = midnight(context.clock.now().date())
+            self.earlier_ends = read_earlier_ends(settings.raw, task.entity, today, captures=captures)
         self._may_copy_from = page_sources(settings, task.study.name, task.entity)
 
     def blocked_reason(self, partition: date) -> str | None:
@@ -136,8 +150,9 @@ class UnitReuse:
                     by_capture.setdefault(str(status.attempt.capture), []).append(target)
             elif self._is_backing_off(status.attempt, now):
                 old = status.attempt
+                source = f"This is known from {old.entity}" if old.entity != target.entity else None
                 next_try = f"Next try: {format_utc(old.next_try)}." if old.next_try else None
-                reason = join_sentences(old.reason, next_try)
+                reason = join_sentences(old.reason, source, next_try)
                 yield attempt_without_request(target, self._partition, old.state, reason, old.next_try, now)
         for capture, copied in by_capture.items():
             yield from self._copy_pages(journal, capture, {target.unit: target for target in copied})
