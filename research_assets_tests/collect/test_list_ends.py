@@ -216,3 +216,14 @@ async def test_single_empty_page_does_not_end_a_list_with_times_as_cursors(setti
     ]
     found = await _attempt(harness, "followers", lambda *_: pages.pop(0))
     assert found == ("complete", None, 2, [None, 9, 9, 8, 8])
+
+
+@pytest.mark.parametrize("message", ["Invalid count or cursor", "Search Id 1 is invalid or expired"])
+async def test_rejection_that_a_first_request_cannot_cause_counts_as_an_outage(
+    settings: Settings, message: str
+) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    body = {"error": {"code": "invalid_params", "message": message, "log_id": "1"}}
+    api = ScriptedApi(lambda *_: httpx.Response(400, json=body))
+    await harness.collect("videos", days(31), transport=api)
+    assert len(api.cursors) < 20
