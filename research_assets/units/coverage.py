@@ -165,6 +165,16 @@ def read_unit_status(
     )
 
 
+def read_recent_units(raw: Path | RawTables, entity: str, since: datetime, *, captures: Path) -> list[UnitStatus]:
+    """Return the status of the units of all studies, from the attempts in captures that began at a time or later."""
+    key = "study, partition, unit_kind, unit"
+    begin = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    earlier = {name for path in captures.glob(f"{entity}/study=*/*/[!.]*") if (name := capture_of(path)) < begin}
+    return _read(
+        raw, (entity,), None, captures, key, CURRENT_ATTEMPT_ORDER, "first_at >= ?::TIMESTAMPTZ", [since], skip=earlier
+    )
+
+
 def read_failed_units(
     raw: Path | RawTables, *entities: str, captures: Path | None = None, only: UnitState | None = None
 ) -> dict[str, UnitStatus]:
@@ -209,8 +219,12 @@ def _read(
     condition: str,
     values: list[Any],
     status_condition: str = "true",
+    skip: Collection[str] = (),
 ) -> list[UnitStatus]:
-    """Return one status for each `key`: the first attempt in `order` among those that meet `condition`."""
+    """Return one status for each `key`: the first attempt in `order` among those that meet `condition`.
+
+    The files of the captures in `skip` are not opened.
+    """
     columns = [item.name for item in fields(Attempt)]
     rows = query_raw(
         raw,
@@ -237,7 +251,7 @@ def _read(
         ORDER BY study, partition, unit
         """,
         [list(entities), *values],
-        skip_captures=_captures_of_other_entities(captures, entities, study) if captures else (),
+        skip_captures={*skip, *(_captures_of_other_entities(captures, entities, study) if captures else ())},
     )
     width = len(columns)
     return [UnitStatus(Attempt(**dict(zip(columns, row, strict=False))), *row[width:]) for row in rows]

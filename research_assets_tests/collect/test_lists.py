@@ -162,6 +162,31 @@ async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None
     assert finished[this_week(harness)].units["missing"] == 1
 
 
+async def test_comments_that_another_study_has_just_collected_are_copied(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    sent = []
+    for name in ("one", "two", "late"):
+        spec = garden_config(name=name)
+        if name == "late":
+            harness.clock.advance(days=2, minutes=1)
+        await harness.collect("videos", days(1), spec)
+        before = harness.requests_sent
+        for _ in range(2):
+            finished, _ = await harness.collect("comments", days(1), spec)
+            assert finished[START].state == "complete"
+        sent.append(harness.requests_sent - before)
+    assert (sent[1], sent[2]) == (0, sent[0])
+    rows = harness.sql("SELECT study, id, asked_comment_id FROM {comments}")
+    stored = {name: {row[1:] for row in rows if row[0] == name} for name in ("one", "two", "late")}
+    assert stored["one"] == stored["two"] == stored["late"]
+    assert any(comment for _, comment in stored["one"])
+    reasons = harness.sql(
+        "SELECT DISTINCT left(reason, 26), requests FROM {coverage} WHERE study = 'two' AND kept > 0 "
+        "AND entity = 'comments'"
+    )
+    assert reasons == [("Copied from the study one.", 0)]
+
+
 async def test_account_that_is_not_found_is_not_requested_for_other_entities(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = study(users=UserRule("panel"), panel=("sandbox_missing", "sandbox_private"))

@@ -14,13 +14,13 @@ import orjson
 
 from research_assets.clock import midnight
 from research_assets.collect.lists.pager import ListProgress
-from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES, ENTITIES_OF_ACCOUNTS
 from research_assets.storage.captures import DamagedCapture, Journal, Manifest, read_events
 from research_assets.study.pseudonymous import page_sources
 from research_assets.units.comment_counts import zero_count_outcome
 from research_assets.units.coverage import (
+    MAX_REOBSERVATION_AGE,
     Attempt,
     UnitState,
     UnitStatus,
@@ -29,6 +29,7 @@ from research_assets.units.coverage import (
     join_sentences,
     read_earlier_ends,
     read_failed_units,
+    read_recent_units,
     read_unit_status,
 )
 from research_assets.units.periods import current_period
@@ -68,6 +69,12 @@ class ListInputs:
             today = midnight(context.clock.now().date())
             self.earlier_ends = read_earlier_ends(settings.raw, task.entity, today, captures=captures)
         self._may_copy_from = page_sources(settings, task.study.name, task.entity)
+        self._recent: dict[date, dict[str, UnitStatus]] = {}
+        if task.entity == "comments":
+            since = context.clock.now() - MAX_REOBSERVATION_AGE
+            for record in read_recent_units(settings.raw, task.entity, since, captures=settings.captures):
+                if record.attempt.state == "complete" and self._may_copy_from(record.study):
+                    self._recent.setdefault(record.attempt.partition, {})[record.attempt.unit] = record
 
     def blocked_reason(self, partition: date) -> str | None:
         """Return why a partition cannot be collected yet; None if it can.
@@ -97,10 +104,11 @@ class ListInputs:
     def status_elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
         """Return the status from other studies and periods, by unit.
 
-        It has the accounts whose newest attempt failed, and those that another study completed in this period.
+        It has the accounts whose newest attempt failed, and those that another study completed in this period; of
+        comments those that another study completed within `MAX_REOBSERVATION_AGE`.
         """
         if not self.is_observation:
-            return {}
+            return self._recent.get(partition, {})
         others = [record for record in self._read(None, [partition]) if self._may_copy_from(record.study)]
         complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
         return self._failed_units | complete
@@ -120,7 +128,10 @@ def attempt_without_request(
 
 
 class UnitReuse:
-    """Units of a partition that need no request, and the pages that other studies have of them."""
+    """Units of a partition that need no request, and the pages that other studies have of them.
+
+    Pages of a list of comments are copied if the study has no newer count of it.
+    """
 
     def __init__(
         self,
@@ -146,7 +157,8 @@ class UnitReuse:
             elif status is None or target.unit in self._progress_by_unit:
                 continue
             elif status.attempt.state == "complete":
-                if not self._task.recollect:
+                is_older = target.kind != "account" and (target.expected or 0) > (status.attempt.expected or 0)
+                if not self._task.recollect and not is_older:
                     by_capture.setdefault(str(status.attempt.capture), []).append(target)
             elif self._is_backing_off(status.attempt, now):
                 old = status.attempt
@@ -163,7 +175,7 @@ class UnitReuse:
         return final and is_waiting(attempt.next_try, now)
 
     def _copy_pages(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:
-        """Copy another study's pages of these accounts, if they were requested with all needed fields."""
+        """Copy another study's pages of these units, if they were requested with all needed fields."""
         folder = self._context.settings.captures / self._task.entity
         fields = {unit: set(target.request(self._task.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, ListProgress] = {}
@@ -171,7 +183,7 @@ class UnitReuse:
             try:
                 Manifest.load(path).verify()
             except DamagedCapture as error:
-                _LOGGER.warning("%s The accounts are requested instead.", error)
+                _LOGGER.warning("%s They are requested again instead.", error)
                 continue
             for event in read_events(path):
                 unit = str(event.get("unit"))
@@ -187,6 +199,9 @@ class UnitReuse:
                 journal.append("page", facts, answer)
                 copied.setdefault(unit, ListProgress()).apply({"event": "page", **facts})
         for unit, progress in copied.items():
-            source = f"Copied from the study {self._elsewhere[unit].study}."
-            reason = join_sentences(source, describe_rejections(progress.rejected))
+            source = self._elsewhere[unit]
+            reason = join_sentences(f"Copied from the study {source.study}.", source.attempt.reason)
+            if targets[unit].kind == "video":
+                # The replies to its comments are to be collected too.
+                self._progress_by_unit[unit] = progress
             yield progress.attempt(targets[unit], self._partition, self._context.clock.now(), "complete", reason)

@@ -8,7 +8,7 @@ Not here: paging inside a list (see pager.py); the targets of a partition (see i
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import date
 
@@ -84,10 +84,7 @@ class ListPartitionRun:
             if journal is None and not jobs:
                 return self._result(was_complete=True)
             journal = stack.enter_context(journal or self._create_journal())
-            reuse = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._progress_by_unit)
-            for attempt in reuse.attempts(journal, jobs):
-                self._record_attempt(journal, attempt)
-            jobs = deque(target for target in jobs if target.unit not in self._attempts)
+            jobs = deque(self._settle_without_request(journal, jobs))
             results = run_concurrently(
                 jobs,
                 lambda target: self._collect_unit(journal, target),
@@ -115,6 +112,15 @@ class ListPartitionRun:
             await publish_in_background(settings.raw, journal)
         return self._result(was_complete=False)
 
+    def _settle_without_request(self, journal: Journal, targets: Collection[Target]) -> list[Target]:
+        """Record the units that need no request; return the other units, and the open replies to copied comments."""
+        reuse = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._progress_by_unit)
+        for attempt in reuse.attempts(journal, targets):
+            self._record_attempt(journal, attempt)
+        replies = [reply for target in targets if target.unit in self._attempts for reply in self._replies_of(target)]
+        rest = [target for target in targets if target.unit not in self._attempts]
+        return [*rest, *(self._settle_without_request(journal, replies) if replies else ())]
+
     def _record_empty_lists(self, journal: Journal) -> None:
         """Record the lists that are empty without a proof, once it is known whether another list of the run has rows.
 
@@ -139,7 +145,7 @@ class ListPartitionRun:
                 session,
                 pager,
                 due=self._is_due,
-                previous=self._elsewhere.get(target.unit) or self._status.get(target.unit),
+                previous=self._previous(target.unit),
                 earlier_end=self._earlier_ends.get(target.unit),
             )
         except LocksLost as error:
@@ -152,6 +158,11 @@ class ListPartitionRun:
         if self._run.sender.api_is_down:
             self._run.stop_for_outage(str(outcome.attempt.reason))
         return target, outcome
+
+    def _previous(self, unit: str) -> UnitStatus | None:
+        """Return the status of a unit before this run: of a failed account from all periods, else from its own."""
+        other, own = self._elsewhere.get(unit), self._status.get(unit)
+        return other if other is not None and other.attempt.state != "complete" else own
 
     def _resume_journal(self) -> Journal | None:
         """Return the journal that an earlier run left open, after applying its events."""
