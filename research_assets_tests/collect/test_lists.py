@@ -162,6 +162,25 @@ async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None
     assert finished[this_week(harness)].units["missing"] == 1
 
 
+async def test_profile_of_a_study_with_longer_periods_is_copied_on_its_day(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    weekly = garden_config(name="weekly", users=UserRule("panel"))
+    daily = garden_config(name="daily", users=UserRule("panel"), observe="daily")
+    harness.clock.advance(days=2)
+    await harness.collect("users", [this_week(harness)], weekly)
+    sent = [harness.requests_sent]
+    for _ in range(2):
+        today = harness.clock.now().date()
+        finished, _ = await harness.collect("users", [today], daily)
+        assert finished[today].state == "complete"
+        sent.append(harness.requests_sent)
+        harness.clock.advance(days=1)
+    # The accounts that are missing or refused are not requested on either day.
+    assert (sent[1] - sent[0], sent[2] - sent[1]) == (0, len(PANEL) - 2)
+    rows = harness.sql("SELECT day, count(*) FROM {users} WHERE study = 'daily' GROUP BY day ORDER BY day")
+    assert rows[0][1] == rows[1][1] > 0
+
+
 async def test_comments_that_another_study_has_just_collected_are_copied(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     sent = []

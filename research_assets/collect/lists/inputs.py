@@ -68,13 +68,15 @@ class ListInputs:
                 )
             today = midnight(context.clock.now().date())
             self.earlier_ends = read_earlier_ends(settings.raw, task.entity, today, captures=captures)
-        self._may_copy_from = page_sources(settings, task.study.name, task.entity)
+        # Complete units of other studies, by partition of this study.
         self._recent: dict[date, dict[str, UnitStatus]] = {}
-        if task.entity == "comments":
-            since = context.clock.now() - MAX_REOBSERVATION_AGE
-            for record in read_recent_units(settings.raw, task.entity, since, captures=settings.captures):
-                if record.attempt.state == "complete" and self._may_copy_from(record.study):
-                    self._recent.setdefault(record.attempt.partition, {})[record.attempt.unit] = record
+        may_copy_from = page_sources(settings, task.study.name, task.entity)
+        since = midnight(period) if self.is_observation else context.clock.now() - MAX_REOBSERVATION_AGE
+        for record in read_recent_units(settings.raw, task.entity, since, captures=settings.captures):
+            if record.attempt.state == "complete" and may_copy_from(record.study):
+                # A study with periods of another length has collected the account in another partition.
+                partition = period if self.is_observation else record.attempt.partition
+                self._recent.setdefault(partition, {})[record.attempt.unit] = record
 
     def blocked_reason(self, partition: date) -> str | None:
         """Return why a partition cannot be collected yet; None if it can.
@@ -107,11 +109,7 @@ class ListInputs:
         It has the accounts whose newest attempt failed, and those that another study completed in this period; of
         comments those that another study completed within `MAX_REOBSERVATION_AGE`.
         """
-        if not self.is_observation:
-            return self._recent.get(partition, {})
-        others = [record for record in self._read(None, [partition]) if self._may_copy_from(record.study)]
-        complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
-        return self._failed_units | complete
+        return self._failed_units | self._recent.get(partition, {})
 
     def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
         settings = self._settings
@@ -148,7 +146,7 @@ class UnitReuse:
     def attempts(self, journal: Journal, targets: Iterable[Target]) -> Iterator[Attempt]:
         """Yield attempts for the targets that need no request; pages of other studies are copied to the journal."""
         now = self._context.clock.now()
-        by_capture: dict[str, list[Target]] = {}
+        by_capture: dict[tuple[date, str], list[Target]] = {}
         for target in targets:
             status = self._elsewhere.get(target.unit)
             if target.expected == 0 and target.kind == "video":
@@ -159,27 +157,33 @@ class UnitReuse:
             elif status.attempt.state == "complete":
                 is_older = target.kind != "account" and (target.expected or 0) > (status.attempt.expected or 0)
                 if not self._task.recollect and not is_older:
-                    by_capture.setdefault(str(status.attempt.capture), []).append(target)
+                    key = status.attempt.partition, str(status.attempt.capture)
+                    by_capture.setdefault(key, []).append(target)
             elif self._is_backing_off(status.attempt, now):
                 old = status.attempt
                 source = f"This is known from {old.entity}" if old.entity != target.entity else None
                 next_try = f"Next try: {format_utc(old.next_try)}." if old.next_try else None
                 reason = join_sentences(old.reason, source, next_try)
                 yield attempt_without_request(target, self._partition, old.state, reason, old.next_try, now)
-        for capture, copied in by_capture.items():
-            yield from self._copy_pages(journal, capture, {target.unit: target for target in copied})
+        for (partition, capture), copied in by_capture.items():
+            yield from self._copy_pages(journal, partition, capture, {target.unit: target for target in copied})
 
     def _is_backing_off(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether the next try of a refused or missing unit is not due yet."""
         final = attempt.state in ("refused", "missing") and not self._task.retry_now
         return final and is_waiting(attempt.next_try, now)
 
-    def _copy_pages(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:
-        """Copy another study's pages of these units, if they were requested with all needed fields."""
+    def _copy_pages(
+        self, journal: Journal, partition: date, capture: str, targets: Mapping[str, Target]
+    ) -> Iterator[Attempt]:
+        """Copy another study's pages of these units, if they were requested with all needed fields.
+
+        `partition` and `capture` are those of the other study.
+        """
         folder = self._context.settings.captures / self._task.entity
         fields = {unit: set(target.request(self._task.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, ListProgress] = {}
-        for path in folder.glob(f"study=*/{self._partition}/{capture}.jsonl.zst"):
+        for path in folder.glob(f"study=*/{partition}/{capture}.jsonl.zst"):
             try:
                 Manifest.load(path).verify()
             except DamagedCapture as error:
@@ -195,7 +199,7 @@ class UnitReuse:
                     continue
                 answer = orjson.dumps(event.pop("answer"))
                 facts = {key: value for key, value in event.items() if key not in ("event", "seq")}
-                facts |= {"taken_from": capture, "requests": 0}
+                facts |= {"taken_from": capture, "requests": 0, "partition": self._partition}
                 journal.append("page", facts, answer)
                 copied.setdefault(unit, ListProgress()).apply({"event": "page", **facts})
         for unit, progress in copied.items():
