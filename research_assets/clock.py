@@ -10,12 +10,15 @@ import logging
 import re
 import time as system_time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 _LOGGER = logging.getLogger(__name__)
+
+_ISO_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 MIN_AGREEING = 3
 """Answers that must agree before their time replaces the machine's clock."""
@@ -260,6 +263,16 @@ def parse_http_date(text: str) -> datetime | None:
         return parsedate_to_datetime(text)
     except ValueError:
         return None
+
+
+def parse_iso_day(text: str) -> date | None:
+    """Return a day that is written as 2026-02-01; None for any other text.
+
+    `date.fromisoformat` also reads 20260201 and weeks, such as 2026-W06-1.
+    """
+    with suppress(ValueError):
+        return date.fromisoformat(text) if _ISO_DAY.fullmatch(text) else None
+    return None
 
 
 def midnight(day: date) -> datetime:

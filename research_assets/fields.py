@@ -500,6 +500,11 @@ POPULATION: tuple[Field, ...] = (
 )
 """Columns of raw/population: one row per run of random draws. `day` is the UTC day of publication of the videos."""
 
+ENTITIES_OF_ACCOUNTS = tuple(
+    name for name, entity in ENTITIES.items() if entity.time_axis == "observation" and name != "playlists"
+)
+"""Entities whose units are accounts."""
+
 ALL_STUDIES = "__all__"
 """Study of the rows that belong to no single study; no study can have this name."""
 

@@ -112,6 +112,7 @@ def _files_result(collector: CollectorResource) -> dg.AssetCheckResult:
         "files read": result.files,
         "size (MiB)": round(result.size / 2**20, 1),
         "damaged": counts["damaged"],
+        "not read": counts["not read"],
         "rebuilt": counts["rebuilt"],
         "set aside": counts["set aside"],
     }
@@ -120,7 +121,7 @@ def _files_result(collector: CollectorResource) -> dg.AssetCheckResult:
     rows = [(finding.kind, finding.message) for finding in result.findings]
     return dg.AssetCheckResult(
         passed=False,
-        severity=dg.AssetCheckSeverity.ERROR if counts["damaged"] else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if counts["damaged"] or counts["not read"] else dg.AssetCheckSeverity.WARN,
         description="\n".join(f"{kind}: {markdown_text(message)}" for kind, message in rows[:MAX_LISTED_FINDINGS]),
         metadata=metadata | {"findings": dg.MetadataValue.json([list(row) for row in rows])},
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from research_assets.cli.exit_codes import PAUSED
+from research_assets.clock import parse_iso_day
 
 if TYPE_CHECKING:
     from research_assets.study.spec import StudySpec
@@ -28,15 +29,14 @@ def read_days(_: click.Context, param: click.Parameter, text: str | None) -> tup
     if text is None:
         return None
     first, separator, last = text.partition("..")
-    try:
-        days = date.fromisoformat(first), date.fromisoformat(last if separator else first)
-    except ValueError as error:
+    begin, end = parse_iso_day(first), parse_iso_day(last if separator else first)
+    if begin is None or end is None:
         raise click.BadParameter(
             f"{text!r} is no day. Write a day as 2026-02-01, a range as 2026-02-01..2026-02-07.", param=param
-        ) from error
-    if days[1] < days[0]:
+        )
+    if end < begin:
         raise click.BadParameter(f"{text!r} contains no day: the last day is before the first.", param=param)
-    return days
+    return begin, end
 
 
 @click.command("collect")

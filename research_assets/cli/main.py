@@ -92,8 +92,16 @@ KNOWN_ERRORS = (
 """Errors that are printed as a message. Any other exception is a bug and keeps its traceback."""
 
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-"""Error numbers of a disk that is full, over the user's quota, faulty or read-only. They can occur in any command."""
+DISK_ERRORS = {
+    errno.ENOSPC: "Make room on the disk",
+    errno.EDQUOT: "Make room in your disk quota",
+    errno.EIO: "Repair the disk",
+    errno.EROFS: "Make the file system writable, or set RESEARCH_DATA to a folder that is",
+}
+"""Error numbers of a disk that is full, over the user's quota, faulty or read-only, with the advice for each.
+
+They can occur in any command.
+"""
 
 ACCESS_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
@@ -173,8 +181,8 @@ class LazyGroup(click.Group):
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise click.ClickException(
                     f"The disk could not be used: {error.strerror}{f': {error.filename}' if error.filename else ''}. "
-                    "All stored data is kept. Make room on the disk, or repair it, and run the command again: it "
-                    "continues where it stopped."
+                    f"All stored data is kept. {DISK_ERRORS[error.errno]}, and run the command again: it continues "
+                    "where it stopped."
                 ) from error
             if isinstance(error, OSError) and error.errno in ACCESS_ERRORS and error.filename is not None:
                 raise click.ClickException(

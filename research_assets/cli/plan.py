@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from research_assets.study.loader import DeclaredStudy
     from research_assets.study.spec import StudySpec
 
+MAX_DETAILED_STUDIES = 5
+"""Studies up to which the plan has a line for each entity of a study; of more studies it has one line each."""
+
 MAX_PROBE_REQUESTS = 15
 """Highest number of requests of a probe, per study."""
 
@@ -111,6 +114,7 @@ def _show(
     console: "Console", settings: "Settings", inputs: "AgendaInputs", now: "datetime", by_partition: bool
 ) -> None:
     """Print the table of remaining requests, the completion date of each pool, and what is not counted."""
+    from itertools import groupby
     from math import ceil
 
     from research_assets.planning.messages import describe_day_sample
@@ -126,7 +130,11 @@ def _show(
     from research_assets.compliance.verification.planning import studies_by_lookup
     from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks
     from research_assets.units.coverage import read_days_without_videos
-    from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
+    from research_assets.units.estimates import (
+        max_requests_per_period,
+        mean_comment_requests_per_day,
+        sum_estimates,
+    )
 
     lines = add_recurring(
         forecast(inputs, mean_comment_requests_per_day(settings.raw), now),
@@ -137,25 +145,42 @@ def _show(
     lines = sorted([*lines, *forecast_canary_checks(inputs, now)], key=lambda line: names.index(line.study))
     if (verification := forecast_verification(settings, studies_by_lookup(settings), now)) is not None:
         lines.append(verification)
+    is_summary = len(inputs.studies) > MAX_DETAILED_STUDIES
     table = Table(title="Remaining requests", title_justify="left", box=None, pad_edge=False)
     # In 80 columns only the study and the heading "recurring per day" may wrap.
     table.add_column("study", overflow="fold")
-    table.add_column("entity", no_wrap=True)
-    table.add_column("partitions", justify="right", no_wrap=True)
+    if not is_summary:
+        table.add_column("entity", no_wrap=True)
+        table.add_column("partitions", justify="right", no_wrap=True)
     table.add_column("requests", justify="right", no_wrap=True)
     table.add_column("recurring per day", justify="right")
     table.add_column("basis", no_wrap=True)
-    for line in lines:
-        requests = f"{ceil(line.remaining.requests):,}" + (" or more" if line.unknown else "")
-        recurring = f"{line.recurring_per_day:,.1f}" if line.recurring_per_day else ""
-        entity = (line.label, "") if line.label else (line.entity, f"{line.partitions:,}")
-        table.add_row(line.study, *entity, requests, recurring, line.remaining.basis)
+    for of_row in (
+        ([*of_study] for _, of_study in groupby(lines, key=lambda line: line.study))
+        if is_summary
+        else ([line] for line in lines)
+    ):
+        remaining = sum_estimates(line.remaining for line in of_row)
+        requests = f"{ceil(remaining.requests):,}" + (" or more" if any(line.unknown for line in of_row) else "")
+        per_day = sum(line.recurring_per_day for line in of_row)
+        first = of_row[0]
+        entity = (first.label, "") if first.label else (first.entity, f"{first.partitions:,}")
+        table.add_row(
+            first.study,
+            *(() if is_summary else entity),
+            requests,
+            f"{per_day:,.1f}" if per_day else "",
+            remaining.basis,
+        )
     console.print(table)
+    if is_summary:
+        console.print("For each entity and for re-observations: research-assets plan STUDY")
     if by_partition:
         _print_partitions(console, lines)
     console.print()
     _print_pools(console, inputs, lines, now)
-    _print_reobservations(console, inputs, lines, now)
+    if not is_summary:
+        _print_reobservations(console, inputs, lines, now)
     not_counted = {line.entity for line in lines if line.is_lower_bound}
     reasons = [
         text
@@ -169,12 +194,17 @@ def _show(
         console.print(f"`or more` marks a lower bound. Not counted yet:\n  {'; '.join(reasons)}.")
     found_nothing = {name: days for name, days in read_days_without_videos(settings.raw).items() if name in names}
     print_studies_without_videos(console, found_nothing)
-    for study in inputs.studies:
-        if not inputs.hits_per_day[study.name] and study.name not in found_nothing:
-            console.print(
-                f"\n{study.name}: no data yet, so the number of videos per day is unknown.\n"
-                f"The figures are lower bounds. For an estimate run:\n  research-assets plan {study.name} --probe"
-            )
+    unknown = [name for name in names if not inputs.hits_per_day[name] and name not in found_nothing]
+    if is_summary and unknown:
+        console.print(
+            f"\n{len(unknown):,} of {len(names):,} studies: no data yet, so the number of videos per day is unknown.\n"
+            "Their figures are lower bounds. For an estimate run:\n  research-assets plan STUDY --probe"
+        )
+    for name in () if is_summary else unknown:
+        console.print(
+            f"\n{name}: no data yet, so the number of videos per day is unknown.\n"
+            f"The figures are lower bounds. For an estimate run:\n  research-assets plan {name} --probe"
+        )
 
 
 def _print_reobservations(

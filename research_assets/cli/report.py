@@ -35,12 +35,14 @@ def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, po
     from research_assets.compliance.audit_log import record_command
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.report.coverage_board import write_board
+    from research_assets.report.paths import pages_of_other_studies
     from research_assets.report.write import write_report
     from research_assets.study.loader import load_studies
 
     settings = data_settings()
     codebooks = set()
-    selected = _select_studies(load_studies(settings), studies)
+    known = load_studies(settings)
+    selected = _select_studies(known, studies)
     for study in selected:
         now = SystemClock().now()
         written = write_report(settings, study, now, handles=handles)
@@ -56,6 +58,9 @@ def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, po
     now = server_clock_or_local(settings, SystemClock()).now()
     for study in selected:
         click.echo(write_board(settings, study, now).path)
+    if others := pages_of_other_studies(settings, (study.name for study in known)):
+        names = ", ".join(page.name for page in others)
+        click.echo(f"Not written again, because no study file declares the study: {names}. Delete what is not needed.")
     if serve:
         _serve(settings, port)
 

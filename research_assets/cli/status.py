@@ -99,8 +99,9 @@ def command() -> None:
     if counts:
         _print_units(console, count_units(counts))
         print_coverage(console, _read_boards(settings, studies, counts, clock.now()))
-        _print_unconfirmed_counts(console, counts)
-        if open_counts := [count for count in counts if count.state in OPEN_STATES]:
+        expected = _expected_counts(counts, studies)
+        _print_unconfirmed_counts(console, expected)
+        if open_counts := [count for count in expected if count.state in OPEN_STATES]:
             _print_open_units(console, open_counts)
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
         if new := sorted({study.name for study in studies} - {count.study for count in counts}):
@@ -388,6 +389,20 @@ def _print_capture_problems(console: "Console", settings: Settings) -> None:
         console.print(f"and {len(problems) - MAX_CAPTURE_ROWS:,} more")
     for kind in dict.fromkeys(problem.kind for problem in problems):
         console.print(fill(f"{kind}: {ADVICE[kind]}", console.width, break_on_hyphens=False), markup=False)
+
+
+def _expected_counts(counts: "Iterable[StateCount]", studies: "Iterable[StudySpec]") -> "list[StateCount]":
+    """Return the counts without the days that a study does not have any more: nothing is requested for them."""
+    from research_assets.fields import ENTITIES
+
+    by_name = {study.name: study for study in studies}
+    return [
+        count
+        for count in counts
+        if count.study not in by_name
+        or ENTITIES[count.entity].time_axis == "observation"
+        or by_name[count.study].has_day(count.partition)
+    ]
 
 
 def _print_unconfirmed_counts(console: "Console", counts: "Iterable[StateCount]") -> None:

@@ -4,6 +4,9 @@ from collections import Counter
 
 import click
 
+KINDS = ("damaged", "not read", "rebuilt", "set aside")
+"""The kinds of findings, in the order in which they are counted."""
+
 
 @click.command("verify-files")
 @click.option("--share", is_flag=True, help="Read only today's share. Default: read all files.")
@@ -11,8 +14,8 @@ def command(*, share: bool) -> None:
     """Compare captures, raw tables, ledger and warehouse with their checksums. Sends no request.
 
     Rebuilds damaged raw tables from their captures. Names every other damaged file, what it contained and how to
-    restore it; exits with 1 if there is one. The schedule verify_files does the same with a share each day, so that
-    all files are read in 30 days.
+    restore it; exits with 1 if there is one, or if a file could not be read. The schedule verify_files does the same
+    with a share each day, so that all files are read in 30 days.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
@@ -24,6 +27,6 @@ def command(*, share: bool) -> None:
         click.echo(f"{finding.kind}: {finding.message}")
     counts = Counter[str](finding.kind for finding in result.findings)
     click.echo(f"Read {result.files:,} files with {result.size / 2**20:,.1f} MiB in {settings.root}.")
-    click.echo(", ".join(f"{counts[kind]} {kind}" for kind in ("damaged", "rebuilt", "set aside")) + ".")
-    if counts["damaged"]:
+    click.echo(", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind] or kind != "not read") + ".")
+    if counts["damaged"] or counts["not read"]:
         raise click.exceptions.Exit(1)

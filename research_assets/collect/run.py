@@ -215,7 +215,8 @@ async def _collect_lists(
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
             try:
-                result = await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+                lists = ListPartitionRun(task, run, partition, status, elsewhere, inputs.earlier_ends)
+                result = await lists.run(inputs.targets(partition))
             except LocksLost as error:
                 run.stop_for_lost_locks(error)
                 assert run.stop is not None

@@ -26,9 +26,11 @@ from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.compliance import TaskReply
 from research_assets.tiktok.errors import (
     ApiError,
+    CursorRejected,
     DailyQuotaExceeded,
     RateLimited,
     RetryableError,
+    SearchIdRejected,
     ServerError,
     UnitError,
     Unreachable,
@@ -312,7 +314,12 @@ class RequestSender:
         return QuotaExhausted(state.pool, state.cap, state.used, retry_at, "api_refused")
 
     def _count_failure(self, error: ApiError) -> None:
-        if isinstance(error, ServerError | Unreachable):
+        body = error.request.body
+        # A request that names neither search id nor cursor cannot be the cause of their rejection.
+        is_first = not (body.get("search_id") or body.get("cursor"))
+        if isinstance(error, ServerError | Unreachable) or (
+            isinstance(error, SearchIdRejected | CursorRejected) and is_first
+        ):
             self.consecutive_failures += 1
         elif isinstance(error, UnitError):
             self.consecutive_failures = 0

@@ -18,13 +18,14 @@ from pathlib import Path
 import duckdb
 
 from research_assets.clock import MAX_CLOCK_SKEW
-from research_assets.fields import ENTITIES
+from research_assets.fields import ENTITIES, ENTITIES_OF_ACCOUNTS
 from research_assets.planning.types import AgendaInputs, StudyEntity
 from research_assets.quota.ledger import PoolState
 from research_assets.settings import Settings
 from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.storage.raw_reader import RawTables, query_raw
+from research_assets.study.pseudonymous import page_sources
 from research_assets.study.spec import StudySpec
 from research_assets.units.comment_counts import has_new_replies, is_reopened, waits_for_confirmation
 from research_assets.units.coverage import (
@@ -372,10 +373,12 @@ class ListStatusReader:
         last_observed_at = read_last_observed(self._raw, study, entity, before=period)
         if not should_observe(study, days if depends_on_videos else {}, last_observed_at, self._now):
             return {}
+        of_accounts = list(ENTITIES_OF_ACCOUNTS if entity in ENTITIES_OF_ACCOUNTS else ())
+        may_copy_from = page_sources(self._settings, study.name, entity)
         units = {
             record.attempt.unit: record
             for record in read_unit_status(self._raw, entity, partitions=[period], captures=self._settings.captures)
-            if record.study == study.name or record.attempt.state == "complete"
+            if record.study == study.name or (record.attempt.state == "complete" and may_copy_from(record.study))
         }
         unavailable = {
             unit
@@ -383,9 +386,9 @@ class ListStatusReader:
                 self._raw,
                 "coverage",
                 "study=*/day=*",
-                "SELECT DISTINCT unit FROM {table} WHERE entity = ? "
-                "AND state IN ('refused', 'missing') AND next_try > ? AND next_try <= ?",
-                [entity, self._now, self._now + MAX_BACKOFF + MAX_CLOCK_SKEW],
+                "SELECT DISTINCT unit FROM {table} WHERE (entity = ? AND state IN ('refused', 'missing') "
+                "OR entity IN (SELECT unnest(?::VARCHAR[])) AND state = 'missing') AND next_try > ? AND next_try <= ?",
+                [entity, of_accounts, self._now, self._now + MAX_BACKOFF + MAX_CLOCK_SKEW],
             )
         }
         targets = observed_targets(self._raw, study, entity, period)

@@ -10,7 +10,14 @@ from sqlalchemy import Connection, Insert, Row, Select, Table
 
 
 class LedgerError(Exception):
-    """The ledger cannot be used. Nothing was reserved, so no request may be sent."""
+    """The ledger cannot be used. Nothing was reserved, so no request may be sent.
+
+    `is_damage`: because its content is not what was written. Otherwise it cannot be reached, read or written now.
+    """
+
+    def __init__(self, message: str, *, is_damage: bool = False) -> None:
+        super().__init__(message)
+        self.is_damage = is_damage
 
 
 class LedgerUnreachable(LedgerError):

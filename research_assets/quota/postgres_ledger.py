@@ -203,11 +203,11 @@ class PostgresLedger:
         try:
             yield
         except DamagedLedger as error:
-            raise self._error(
-                f"it is damaged ({error})",
+            advice = (
                 "It was not changed. Restore it from a backup of today, or correct the counts: the table requests has "
-                "one row for each request.",
-            ) from error
+                "one row for each request."
+            )
+            raise LedgerError(self._message(f"it is damaged ({error})", advice), is_damage=True) from error
         except DBAPIError as error:
             raise self._database_error(error) from error
         except SQLAlchemyError as error:

@@ -119,7 +119,8 @@ class SqliteLedger:
                     # Without an open transaction this changes nothing in the file.
                     self._connection.rollback()
             except (DBAPIError, sqlite3.Error, OSError, UnicodeDecodeError, DamagedLedger) as error:
-                raise LedgerError(_error_message(self.path, error)) from error
+                message, is_damage = _error_message(self.path, error)
+                raise LedgerError(message, is_damage=is_damage) from error
 
     def select(self, table: Table) -> Select[Any]:
         """Return a query of all columns of a table, and of the checksum."""
@@ -400,12 +401,14 @@ def _new_ledger() -> bytes:
     return bytes(content)
 
 
-def _error_message(path: Path, error: Exception) -> str:
+def _error_message(path: Path, error: Exception) -> tuple[str, bool]:
+    """Return the message about an error of the ledger, and whether the file is damaged."""
     error = getattr(error, "orig", None) or error
     reason, advice = str(error), _ERROR_ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if isinstance(error, OSError):
         advice = _NOT_WRITABLE
-    if advice is None:
+    is_damage = advice is None
+    if is_damage:
         reason = f"it is damaged ({error})"
         advice = (
             f"It was not changed. Restore it from a backup of today; or move it aside (mv {path} {path}.damaged, "
@@ -413,7 +416,7 @@ def _error_message(path: Path, error: Exception) -> str:
             "API may refuse requests before the cap is reached; the pool is then closed until the API accepts requests "
             "again. The .recover command of sqlite3 can restore rows of the old ledger."
         )
-    return f"The quota ledger {path} cannot be used: {reason}. No request was sent. {advice}"
+    return f"The quota ledger {path} cannot be used: {reason}. No request was sent. {advice}", is_damage
 
 
 _NOT_WRITABLE = "Make its folder writable, or set RESEARCH_DATA to another folder."

@@ -3,6 +3,7 @@
 Imports no drawing library, because the assets of the pages name them when the code location is loaded.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from research_assets.settings import Settings
@@ -19,6 +20,14 @@ def report_path(settings: Settings, study: str) -> Path:
 def board_path(settings: Settings, study: str) -> Path:
     """Return the path of a study's coverage board."""
     return settings.reports / f"{study}{BOARD_SUFFIX}"
+
+
+def pages_of_other_studies(settings: Settings, studies: Iterable[str]) -> list[Path]:
+    """Return the reports and coverage boards in the folder of studies that are not among some studies."""
+    boards = settings.reports.glob(f"*{BOARD_SUFFIX}")
+    others = {board.name.removesuffix(BOARD_SUFFIX) for board in boards} - set(studies)
+    pages = [path(settings, name) for name in sorted(others) for path in (report_path, board_path)]
+    return [page for page in pages if page.exists()]
 
 
 def page_address(settings: Settings, page: Path) -> str | None:

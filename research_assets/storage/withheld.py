@@ -25,6 +25,7 @@ from typing import Any
 
 import orjson
 
+from research_assets.fields import ENTITIES_OF_ACCOUNTS
 from research_assets.storage.withdrawals import Withdrawn
 from research_assets.tiktok.endpoints import BY_ENTITY, Endpoint
 from research_assets.tiktok.pseudonyms import PATTERN, PREFIX
@@ -41,9 +42,6 @@ _PSEUDONYM = re.compile(rf"(?<!\w){PATTERN}(?!\w)")
 _WORD = re.compile(r"[\w.]+")
 _ID_LISTS = frozenset({"seen", "returned", "absent", "unanswered"})
 """Lists of ids (or handles) in events, from which withdrawn ones are removed."""
-
-_OF_ACCOUNTS = frozenset({"users", "followers", "following", "liked_videos", "reposted_videos", "pinned_videos"})
-"""Entities whose units are accounts."""
 
 _RELATIONS = frozenset({"followers", "following"})
 """Entities whose records are accounts."""
@@ -121,7 +119,7 @@ class Cleaner:
             return False
         if self.withdrawn.has_account(record.get("username")):
             return True
-        if entity in _OF_ACCOUNTS and self.withdrawn.has_profile(record.get("asked_username")):
+        if entity in ENTITIES_OF_ACCOUNTS and self.withdrawn.has_profile(record.get("asked_username")):
             return True
         if entity in _RELATIONS and self.withdrawn.has_profile(record.get("username")):
             return True
@@ -183,7 +181,7 @@ def is_withdrawn_unit(entity: str, event: Mapping[str, Any], withdrawn: Withdraw
         if kind in ("account", "rename"):
             return all(withdrawn.has_account(name) for name in str(unit).split(","))
         return kind == "canary" and cleaner.is_id(unit)
-    if entity in _OF_ACCOUNTS and withdrawn.has_profile(unit):
+    if entity in ENTITIES_OF_ACCOUNTS and withdrawn.has_profile(unit):
         return True
     context = event.get("context") or {}
     return cleaner.is_item(unit) or any(cleaner.is_item(value) for value in context.values())
@@ -234,7 +232,7 @@ def unit_text(cleaner: Cleaner, entity: str, unit: str) -> str:
     """Return the name of a unit without withdrawn accounts and ids, `[withdrawn]` if nothing else is in it."""
     if cleaner.is_item(unit) and (entity != "videos" or cleaner.is_id(unit)):
         return REMOVED
-    if entity in _OF_ACCOUNTS and cleaner.withdrawn.has_profile(unit):
+    if entity in ENTITIES_OF_ACCOUNTS and cleaner.withdrawn.has_profile(unit):
         return REMOVED
     if entity != "videos":
         return cleaner.text(unit)

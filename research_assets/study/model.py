@@ -7,7 +7,6 @@ json_schema.py).
 """
 
 import operator
-import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from research_assets.clock import parse_iso_day
 from research_assets.fields import ENTITIES
 from research_assets.study.day_sample import DaySample, Stratifier
 from research_assets.study.json_schema import fields_schema, query_schema
@@ -47,12 +47,8 @@ OWNER_PATTERN = r"^(team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
 
 
 def _parse_day(value: object) -> date:
-    # `fromisoformat` also reads weeks, such as 2026-W06-1.
-    if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
+    if isinstance(value, str) and (day := parse_iso_day(value)):
+        return day
     raise ValueError(f"must be a date such as 2026-02-01, not {value!r}")
 
 

@@ -6,16 +6,21 @@ here: responses (see tiktok/pseudonyms.py), the key (see storage/pseudonym_keys.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
-from research_assets.storage.pseudonym_keys import PseudonymKeyError, collection_key, require_same_key
+from research_assets.storage.pseudonym_keys import (
+    PseudonymKeyError,
+    collection_key,
+    pseudonymous_studies,
+    require_same_key,
+)
 from research_assets.study.left_out import query_names
 from research_assets.study.spec import QueryGroups, StudySpec
-from research_assets.tiktok.pseudonyms import DROPPED, Pseudonyms
+from research_assets.tiktok.pseudonyms import DROPPED, TREATMENTS, Pseudonyms, Treatment
 
 _QUOTED = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
 
@@ -86,6 +91,19 @@ def pseudonymize(study: StudySpec, settings: Settings) -> StudySpec:
         panel=tuple(map(pseudonyms.of, study.panel)),
         pseudonyms=pseudonyms,
     )
+
+
+def page_sources(settings: Settings, study: str, entity: str) -> Callable[[str], bool]:
+    """Return a function that says whether a study may copy pages of an entity from the study of a name.
+
+    Both store handles, or both have one key. Pages with texts are not copied by a pseudonymous study: it replaces the
+    accounts that it lists also in texts, which no other study does.
+    """
+    keys = pseudonymous_studies(settings)
+    own = keys.get(study)
+    has_texts = any(TREATMENTS.get(field.name) is Treatment.TEXT for field in ENTITIES[entity].fields)
+    may_copy = own is None or not has_texts
+    return lambda other: other != study and may_copy and keys.get(other) == own
 
 
 def require_pseudonyms(study: StudySpec) -> None:

@@ -6,7 +6,7 @@ attempt is an event of the journal; `storage/raw_writer.py` writes it to raw/cov
 Not here: the status of a partition (see partition_status.py); how an attempt is judged (see collect/).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -162,25 +162,57 @@ def read_unit_status(
         condition = "partition IN (SELECT unnest(?::DATE[]))"
         values.append(sorted(set(partitions)))
     return _read(
-        raw, entity, study, captures, "study, partition, unit_kind, unit", CURRENT_ATTEMPT_ORDER, condition, values
+        raw, (entity,), study, captures, "study, partition, unit_kind, unit", CURRENT_ATTEMPT_ORDER, condition, values
     )
 
 
-def read_failed_units(raw: Path | RawTables, entity: str, *, captures: Path | None = None) -> dict[str, UnitStatus]:
-    """Return the units whose newest attempt in any study and period is not complete, by unit.
+def read_recent_units(raw: Path | RawTables, entity: str, since: datetime, *, captures: Path) -> list[UnitStatus]:
+    """Return the status of the units of all studies, from the attempts in captures that began at a time or later."""
+    key = "study, partition, unit_kind, unit"
+    begin = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    earlier = {name for path in captures.glob(f"{entity}/study=*/*/[!.]*") if (name := capture_of(path)) < begin}
+    return _read(
+        raw, (entity,), None, captures, key, CURRENT_ATTEMPT_ORDER, "first_at >= ?::TIMESTAMPTZ", [since], skip=earlier
+    )
 
-    Only attempts that sent a request count: a state that was carried over from another partition is no attempt.
+
+def read_failed_units(
+    raw: Path | RawTables, *entities: str, captures: Path | None = None, only: UnitState | None = None
+) -> dict[str, UnitStatus]:
+    """Return the units whose newest attempt at any of the entities is not complete, in any study and period, by unit.
+
+    With `only` a state, those that ended so. Attempts that sent no request do not count: their state was carried over
+    from another partition or entity.
     """
     newest_first = "last_at DESC NULLS LAST, capture DESC"
     failed = _read(
-        raw, entity, None, captures, "unit_kind, unit", newest_first, "requests > 0", [], "state <> 'complete'"
+        raw, entities, None, captures, "unit_kind, unit", newest_first, "requests > 0", [], "state <> 'complete'"
     )
-    return {status.attempt.unit: status for status in failed}
+    return {status.attempt.unit: status for status in failed if only in (None, status.attempt.state)}
+
+
+def read_earlier_ends(
+    raw: Path | RawTables, entity: str, before: datetime, *, captures: Path | None = None
+) -> dict[str, int]:
+    """Return the rows that the newest attempt at each unit returned among those that reached the end of its list.
+
+    The attempts are those `before` a time, in any study and period.
+    """
+    rows = query_raw(
+        raw,
+        "coverage",
+        "study=*/day=*",
+        "SELECT unit, arg_max(kept, last_at) FROM {table} WHERE entity = ? AND last_at < ? AND requests > 0 "
+        "AND state IN ('complete', 'suspicious') GROUP BY unit",
+        [entity, before],
+        skip_captures=_captures_of_other_entities(captures, (entity,), None) if captures else (),
+    )
+    return dict(rows)
 
 
 def _read(
     raw: Path | RawTables,
-    entity: str,
+    entities: Collection[str],
     study: str | None,
     captures: Path | None,
     key: str,
@@ -188,8 +220,12 @@ def _read(
     condition: str,
     values: list[Any],
     status_condition: str = "true",
+    skip: Collection[str] = (),
 ) -> list[UnitStatus]:
-    """Return one status for each `key`: the first attempt in `order` among those that meet `condition`."""
+    """Return one status for each `key`: the first attempt in `order` among those that meet `condition`.
+
+    The files of the captures in `skip` are not opened.
+    """
     columns = [item.name for item in fields(Attempt)]
     rows = query_raw(
         raw,
@@ -208,26 +244,26 @@ def _read(
                 max(expected) FILTER (state IN {SETTLED_SQL}) OVER unit AS settled_count,
                 arg_max(struct_pack(state := state, next_try := next_try), {ATTEMPT_RECENCY}) OVER unit AS newest
             FROM {{table}}
-            WHERE entity = ? AND {condition}
+            WHERE entity IN (SELECT unnest(?::VARCHAR[])) AND {condition}
             WINDOW unit AS (PARTITION BY {key})
             QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1
         )
         WHERE {status_condition}
         ORDER BY study, partition, unit
         """,
-        [entity, *values],
-        skip_captures=_captures_of_other_entities(captures, entity, study) if captures else (),
+        [list(entities), *values],
+        skip_captures={*skip, *(_captures_of_other_entities(captures, entities, study) if captures else ())},
     )
     width = len(columns)
     return [UnitStatus(Attempt(**dict(zip(columns, row, strict=False))), *row[width:]) for row in rows]
 
 
-def _captures_of_other_entities(captures: Path, entity: str, study: str | None) -> set[str]:
+def _captures_of_other_entities(captures: Path, entities: Collection[str], study: str | None) -> set[str]:
     """Return the captures of other entities; their coverage files need not be opened."""
     return {
         capture_of(path)
         for path in matching_paths(captures, f"*/study={study or '*'}/*/[!.]*")
-        if path.parent.parent.parent.name != entity
+        if path.parent.parent.parent.name not in entities
     }
 
 

@@ -54,10 +54,10 @@ class Finding:
     """A file that is not what was written. The message names it and says what was done, or what to do.
 
     `rebuilt`: it was built again. `set aside`: an earlier process did so, and the file is kept. `damaged`: it needs a
-    person.
+    person. `not read`: it could not be compared, for example without the right to read it.
     """
 
-    kind: Literal["rebuilt", "set aside", "damaged"]
+    kind: Literal["rebuilt", "set aside", "damaged", "not read"]
     message: str
 
 
@@ -217,7 +217,7 @@ def _ledger(ledger: Ledger) -> Iterator[Finding]:
         if ledger.exists():
             ledger.verify()
     except LedgerError as error:
-        yield Finding("damaged", str(error))
+        yield Finding("damaged" if error.is_damage else "not read", str(error))
     finally:
         ledger.close()
 

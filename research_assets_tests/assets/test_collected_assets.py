@@ -200,7 +200,7 @@ def test_observed_assets_collect_the_running_period_only(make_harness: Build) ->
         harness.run("users", first="2026-02-09")
     day = harness.sandbox.clock.now().date()
     running_week = date.fromordinal(day.toordinal() - day.weekday()).isoformat()
-    for entity in ("users", "followers", "pinned_videos"):
+    for entity in ("users", "followers", "reposted_videos"):
         assert harness.run(entity, first=running_week).success
         assert harness.materialized(entity) == [running_week]
 

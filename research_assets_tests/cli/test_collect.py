@@ -261,6 +261,7 @@ def test_budget_is_never_exceeded_over_all_pools_and_collection_continues(open_t
     [
         (("collect", "gardenin"), "There is no study gardenin. Do you mean gardening? No request was sent."),
         (("collect", "--days", "2026-02-30"), "'2026-02-30' is no day."),
+        (("collect", "--days", "2026-W06-1"), "'2026-W06-1' is no day."),
         (("collect", "--days", "2026-02-05..2026-02-03"), "contains no day"),
         (("collect", "--budget", "0"), "A budget of 0 allows no request."),
     ],

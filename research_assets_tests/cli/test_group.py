@@ -66,6 +66,11 @@ def test_disk_error_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["replay"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: The disk could not be used: No space left on device: /data/raw. ")
+    assert "Make room on the disk" in result.stderr
+    read_only = OSError(errno.EROFS, "Read-only file system", "/data/reports")
+    monkeypatch.setattr(main, "get_command", lambda *_: failing(read_only))
+    stderr = CliRunner().invoke(main, ["report"]).stderr
+    assert ("Make the file system writable" in stderr, "room" in stderr) == (True, False)
     missing = FileNotFoundError(errno.ENOENT, "No such file", "/data/raw")
     monkeypatch.setattr(main, "get_command", lambda *_: failing(missing))
     assert CliRunner().invoke(main, ["replay"]).exception is missing

@@ -170,3 +170,16 @@ def test_plan_without_studies_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "none").mkdir()
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "none"))
     assert "no study yet" in plan().stdout
+
+
+def test_plan_of_many_studies_has_one_line_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    for number in range(20):
+        text = STUDY.replace("name: gardening", f"name: study_{number:02}") + "panel: {usernames: [beet]}\n"
+        write(tmp_path / "studies" / str(number), text)
+    lines = CliRunner().invoke(main, ["plan"]).stdout.splitlines()
+    assert sum(line.startswith("study_07 ") for line in lines) == 1
+    assert len(lines) < 60
+    # The first line has the path of the data folder.
+    assert max(map(len, lines[1:])) <= 80

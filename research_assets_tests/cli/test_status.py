@@ -77,6 +77,19 @@ def test_videos_with_unconfirmed_counts_are_shown_with_the_next_reobservation(da
     assert f"kitchen: {begin}; no re-observation is planned." in lines
 
 
+def test_day_that_left_the_study_has_no_next_step(
+    data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "end: 2026-02-04\n")
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    gone = unit(date(2026, 1, 31), "too_fresh", 0)
+    zero = gone | {"entity": "comments", "unit_kind": "video", "unit": "1", "expected": 0}
+    rows = [zero, gone | {"state": "suspicious", "reason": "Nothing was found."}]
+    write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 2, 4), name="c1", rows=rows)
+    output = status().stdout
+    assert ("unconfirmed" in output, "Nothing was found" in output) == (False, False)
+
+
 def test_units_are_counted_by_their_current_state(data_folder: Settings) -> None:
     day, other = date(2026, 2, 1), date(2026, 2, 2)
     first = [unit(day, "partial", 40), unit(other, "complete", 90)]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -168,3 +169,61 @@ async def test_repeated_row_of_a_page_is_one_row(settings: Settings) -> None:
     api = ScriptedApi(lambda *_: page)
     finished, _ = await harness.collect("videos", days(1), transport=api)
     assert (finished[START].state, finished[START].kept, len(api.cursors)) == ("complete", 1, 1)
+
+
+async def test_few_expected_rows_that_no_cursor_counts_are_requested_on_another_day(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    await _attempt(harness, "users", lambda *_: {"display_name": "Moos", "follower_count": 1})
+    state, reason, *_ = await _attempt(harness, "followers", lambda *_: {})
+    assert (state, str(reason)[:40]) == ("suspicious", "The list is empty, but 1 row is expected")
+    harness.clock.advance(days=1, hours=1)
+    assert (await _attempt(harness, "followers", lambda *_: {}))[0] == "complete"
+
+
+async def test_empty_list_of_unknown_length_is_complete_if_another_list_has_rows(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    two = replace(SPEC, panel=("beet", "moosfreund"))
+
+    def pins(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        return {"pinned_videos_list": [{"id": IDS[0]}] if body["username"] in names else []}
+
+    async def collect(*names: str) -> tuple[list[str], int]:
+        api = ScriptedApi(lambda _, body: pins(body, *names))
+        week = week_of(harness.clock.now().date())
+        await harness.collect("pinned_videos", [week], two, transport=api)
+        newest = "SELECT arg_max(state, last_at) FROM {coverage} WHERE partition = '%s' GROUP BY unit ORDER BY unit"
+        return [state for (state,) in harness.sql(newest % week)], len(api.cursors)
+
+    assert await collect() == (["suspicious"] * 2, 2)
+    assert await collect() == (["suspicious"] * 2, 0)
+    harness.clock.advance(days=1, hours=1)
+    assert await collect("beet") == (["complete"] * 2, 2)
+    # An earlier day has shown that one list is empty, and that the other is not.
+    harness.clock.advance(days=7)
+    assert await collect() == (["suspicious", "complete"], 2)
+    harness.clock.advance(days=1, hours=1)
+    assert await collect() == (["complete", "complete"], 1)
+
+
+async def test_single_empty_page_does_not_end_a_list_with_times_as_cursors(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    pages = [
+        {"user_followers": [{"username": "beet"}], "cursor": 9, "has_more": True},
+        {},
+        {"user_followers": [{"username": "balkon"}], "cursor": 8, "has_more": True},
+        {},
+        {},
+    ]
+    found = await _attempt(harness, "followers", lambda *_: pages.pop(0))
+    assert found == ("complete", None, 2, [None, 9, 9, 8, 8])
+
+
+@pytest.mark.parametrize("message", ["Invalid count or cursor", "Search Id 1 is invalid or expired"])
+async def test_rejection_that_a_first_request_cannot_cause_counts_as_an_outage(
+    settings: Settings, message: str
+) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    body = {"error": {"code": "invalid_params", "message": message, "log_id": "1"}}
+    api = ScriptedApi(lambda *_: httpx.Response(400, json=body))
+    await harness.collect("videos", days(31), transport=api)
+    assert len(api.cursors) < 20

@@ -162,6 +162,65 @@ async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None
     assert finished[this_week(harness)].units["missing"] == 1
 
 
+async def test_profile_of_a_study_with_longer_periods_is_copied_on_its_day(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    weekly = garden_config(name="weekly", users=UserRule("panel"))
+    daily = garden_config(name="daily", users=UserRule("panel"), observe="daily")
+    harness.clock.advance(days=2)
+    await harness.collect("users", [this_week(harness)], weekly)
+    sent = [harness.requests_sent]
+    for _ in range(2):
+        today = harness.clock.now().date()
+        finished, _ = await harness.collect("users", [today], daily)
+        assert finished[today].state == "complete"
+        sent.append(harness.requests_sent)
+        harness.clock.advance(days=1)
+    # The accounts that are missing or refused are not requested on either day.
+    assert (sent[1] - sent[0], sent[2] - sent[1]) == (0, len(PANEL) - 2)
+    rows = harness.sql("SELECT day, count(*) FROM {users} WHERE study = 'daily' GROUP BY day ORDER BY day")
+    assert rows[0][1] == rows[1][1] > 0
+
+
+async def test_comments_that_another_study_has_just_collected_are_copied(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    sent = []
+    for name in ("one", "two", "late"):
+        spec = garden_config(name=name)
+        if name == "late":
+            harness.clock.advance(days=2, minutes=1)
+        await harness.collect("videos", days(1), spec)
+        before = harness.requests_sent
+        for _ in range(2):
+            finished, _ = await harness.collect("comments", days(1), spec)
+            assert finished[START].state == "complete"
+        sent.append(harness.requests_sent - before)
+    assert (sent[1], sent[2]) == (0, sent[0])
+    rows = harness.sql("SELECT study, id, asked_comment_id FROM {comments}")
+    stored = {name: {row[1:] for row in rows if row[0] == name} for name in ("one", "two", "late")}
+    assert stored["one"] == stored["two"] == stored["late"]
+    assert any(comment for _, comment in stored["one"])
+    reasons = harness.sql(
+        "SELECT DISTINCT left(reason, 26), requests FROM {coverage} WHERE study = 'two' AND kept > 0 "
+        "AND entity = 'comments'"
+    )
+    assert reasons == [("Copied from the study one.", 0)]
+
+
+async def test_account_that_is_not_found_is_not_requested_for_other_entities(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    spec = study(users=UserRule("panel"), panel=("sandbox_missing", "sandbox_private"))
+    sent = []
+    for entity in ("users", "followers", "pinned_videos"):
+        before = harness.requests_sent
+        await harness.collect(entity, [this_week(harness)], spec)
+        sent.append(harness.requests_sent - before)
+    # A refused profile does not show that the lists are refused.
+    assert sent == [2, 1, 1]
+    states = harness.sql("SELECT state, reason FROM {coverage} WHERE unit = 'sandbox_missing' AND entity <> 'users'")
+    assert {state for state, _ in states} == {"missing"}
+    assert all("This is known from users." in reason for _, reason in states)
+
+
 async def test_past_period_raises_without_a_request(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     with pytest.raises(PeriodNotCurrent, match="returns only current values of followers"):

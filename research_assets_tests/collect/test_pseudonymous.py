@@ -484,3 +484,27 @@ def test_folding_of_handles_is_that_of_study_files(tmp_path: Path) -> None:
     ]
     assert "sandbox" not in repr(spec)
     assert fold_handle("@Sandbox_Beet ") == "sandbox_beet"
+
+
+async def test_pages_of_a_study_with_handles_are_not_copied(tmp_path: Path) -> None:
+    harness = CollectorHarness(settings_of(tmp_path / "data", pseudonym_key=KEY), SandboxConfig())
+    text = STUDY.replace("users: panel", "users: none\nplaylists: true").split("panel:")[0]
+    plain = studies(tmp_path / "plain", harness.settings, text)["garden"]
+    secret = pseudonymous(tmp_path / "secret", harness.settings, text.replace("name: garden", "name: secret"))["secret"]
+
+    def name_a_person(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        body = orjson.loads(response.content)
+        if "playlist" in request.url.path:
+            data = {"playlist_id": 71, "playlist_name": f"with @{MENTIONED}", "has_more": False}
+            body = {"data": data, "error": {"code": "ok", "message": "", "log_id": "1"}}
+        for video in body["data"].get("videos", []):
+            video["playlist_id"] = 71
+        return httpx.Response(200, json=body, headers={"date": response.headers["date"]})
+
+    transport = TamperingTransport(harness, name_a_person)
+    week = week_of(harness.clock.now().date())
+    for spec in (plain, secret):
+        await harness.collect("videos", days(1), spec, transport=transport)
+        await harness.collect("playlists", [week], spec, transport=transport)
+    names = dict(harness.sql("SELECT study, playlist_name FROM {playlists}"))
+    assert names == {"garden": f"with @{MENTIONED}", "secret": f"with @{PSEUDONYM(MENTIONED)}"}

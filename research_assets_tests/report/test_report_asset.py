@@ -87,12 +87,17 @@ def run(*arguments: str) -> Result:
 
 def test_command_writes_the_report_and_prints_its_path(report_settings: Settings) -> None:
     publish(report_settings, {"codebook": garden_rows()["codebook"]})
+    report_settings.reports.mkdir(parents=True)
+    for name in ("old.html", "old-coverage.html", "notes.html"):
+        (report_settings.reports / name).write_text("")
     result = run("garden")
     assert result.exit_code == 0, result.output
     names = ("garden.html", "marts-codebook.html", "garden-coverage.html")
     paths = [report_settings.reports / name for name in names]
-    first, *lines = result.stdout.splitlines()
+    first, *lines, last = result.stdout.splitlines()
     assert first == f"Simulated data, not from TikTok: {report_settings.root}"
+    reason = "Not written again, because no study file declares the study"
+    assert last == f"{reason}: old.html, old-coverage.html. Delete what is not needed."
     assert lines == [str(path) for path in paths]
     assert all(path.exists() for path in paths)
 

@@ -267,8 +267,13 @@ def test_sensor_collects_comments_by_day_and_accounts_by_period(make_harness: Bu
     results = harness.advance()
     assert all(result.success for result in results)
     assert harness.materialized("gardening", "comments") == ["2026-02-01", "2026-02-02", "2026-02-03"]
-    for entity in ("users", "followers", "following", "liked_videos", "reposted_videos", "pinned_videos"):
+    for entity in ("users", "followers", "following", "liked_videos", "reposted_videos"):
         assert harness.materialized("gardening", entity) == ["2026-03-02"], entity
+    # No account has pinned a video, which a single day does not prove.
+    assert harness.materialized("gardening", "pinned_videos") == []
+    harness.at(datetime(2026, 3, 4, 0, 1, tzinfo=UTC))
+    harness.advance()
+    assert harness.materialized("gardening", "pinned_videos") == ["2026-03-02"]
     # The study is over and every account was observed once since then, so no further week begins.
     requests_before = harness.requests_sent()
     harness.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))

@@ -1,8 +1,10 @@
 """Verification of a data folder: every damaged file is built again or named; the daily shares cover every file."""
 
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -103,6 +105,12 @@ def test_damaged_file_is_built_again_or_named(stored: Settings, pattern: str, ki
         assert kinds(stored) == {}
     else:
         assert kinds(stored) == {"damaged": 1}
+
+
+def test_ledger_of_a_newer_version_is_not_called_damaged(stored: Settings) -> None:
+    with closing(sqlite3.connect(stored.ledger)) as ledger:
+        ledger.execute("PRAGMA user_version = 99")
+    assert kinds(stored) == {"not read": 1}
 
 
 def test_lost_raw_file_is_built_again(stored: Settings) -> None:

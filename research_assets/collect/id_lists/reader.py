@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from research_assets.clock import parse_iso_day
 from research_assets.collect.id_lists.other_tools import (
     FileEntry,
     NotStructured,
@@ -195,7 +196,7 @@ def _table_entries(
                 continue
             entry = replace(entry, exposures=number)
         if has_entities:
-            day = _parse_day(cell(titles.index("date"))) if "date" in titles else None
+            day = parse_iso_day(cell(titles.index("date"))[:10]) if "date" in titles else None
             is_comment = cell(titles.index("entity")) == "comments"
             entry = replace(entry, day=day, video=cell(video_column) if is_comment else None)
         elif column is None and comment_column is not None and video_column is not None and cell(comment_column):
@@ -355,10 +356,3 @@ def _is_certain_id(text: str) -> bool:
 
 def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _parse_day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text[:10])
-    except ValueError:
-        return None

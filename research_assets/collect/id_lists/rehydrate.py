@@ -115,7 +115,7 @@ async def rehydrate_comments(
                 settings.raw, "comments", study=name, partitions=[day], captures=settings.captures
             )
             status = {record.attempt.unit: record for record in records}
-            result = await ListPartitionRun(task, run, day, status, {}).run(targets)
+            result = await ListPartitionRun(task, run, day, status, {}, {}).run(targets)
             if isinstance(result, Paused):
                 pause = result
                 break

@@ -12,21 +12,25 @@ from datetime import date, datetime
 
 import orjson
 
+from research_assets.clock import midnight
 from research_assets.collect.lists.pager import ListProgress
-from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
-from research_assets.fields import ENTITIES
+from research_assets.fields import ENTITIES, ENTITIES_OF_ACCOUNTS
 from research_assets.storage.captures import DamagedCapture, Journal, Manifest, read_events
 from research_assets.storage.listing import matching_paths
+from research_assets.study.pseudonymous import page_sources
 from research_assets.units.comment_counts import zero_count_outcome
 from research_assets.units.coverage import (
+    MAX_REOBSERVATION_AGE,
     Attempt,
     UnitState,
     UnitStatus,
     format_utc,
     is_waiting,
     join_sentences,
+    read_earlier_ends,
     read_failed_units,
+    read_recent_units,
     read_unit_status,
 )
 from research_assets.units.periods import current_period
@@ -36,7 +40,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class ListInputs:
-    """Targets and unit status of an entity when a run begins. The status of accounts covers all studies and periods."""
+    """Targets and unit status of an entity when a run begins. The status of accounts covers all studies and periods.
+
+    `earlier_ends` are the rows of the newest attempt at each account before today (UTC).
+    """
 
     def __init__(self, task: CollectionTask, context: CollectorContext) -> None:
         """Read what all partitions share; the rest is read per partition to keep memory flat."""
@@ -50,9 +57,27 @@ class ListInputs:
         }
         period = current_period(task.study, context.clock.now())
         self._accounts = observed_targets(settings.raw, task.study, task.entity, period) if self.is_observation else []
-        self._failed_units = (
-            read_failed_units(settings.raw, task.entity, captures=settings.captures) if self.is_observation else {}
-        )
+        self._failed_units: dict[str, UnitStatus] = {}
+        self.earlier_ends: dict[str, int] = {}
+        if self.is_observation:
+            captures = settings.captures
+            self._failed_units = read_failed_units(settings.raw, task.entity, captures=captures)
+            if task.entity in ENTITIES_OF_ACCOUNTS:
+                # The API answers for all of them that it cannot find the account (reference §6.2).
+                self._failed_units |= read_failed_units(
+                    settings.raw, *ENTITIES_OF_ACCOUNTS, captures=captures, only="missing"
+                )
+            today = midnight(context.clock.now().date())
+            self.earlier_ends = read_earlier_ends(settings.raw, task.entity, today, captures=captures)
+        # Complete units of other studies, by partition of this study.
+        self._recent: dict[date, dict[str, UnitStatus]] = {}
+        may_copy_from = page_sources(settings, task.study.name, task.entity)
+        since = midnight(period) if self.is_observation else context.clock.now() - MAX_REOBSERVATION_AGE
+        for record in read_recent_units(settings.raw, task.entity, since, captures=settings.captures):
+            if record.attempt.state == "complete" and may_copy_from(record.study):
+                # A study with periods of another length has collected the account in another partition.
+                partition = period if self.is_observation else record.attempt.partition
+                self._recent.setdefault(partition, {})[record.attempt.unit] = record
 
     def blocked_reason(self, partition: date) -> str | None:
         """Return why a partition cannot be collected yet; None if it can.
@@ -82,13 +107,10 @@ class ListInputs:
     def status_elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
         """Return the status from other studies and periods, by unit.
 
-        It has the accounts whose newest attempt failed, and those that another study completed in this period.
+        It has the accounts whose newest attempt failed, and those that another study completed in this period; of
+        comments those that another study completed within `MAX_REOBSERVATION_AGE`.
         """
-        if not self.is_observation:
-            return {}
-        others = [record for record in self._read(None, [partition]) if record.study != self._task.study.name]
-        complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
-        return self._failed_units | complete
+        return self._failed_units | self._recent.get(partition, {})
 
     def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
         settings = self._settings
@@ -105,7 +127,10 @@ def attempt_without_request(
 
 
 class UnitReuse:
-    """Units of a partition that need no request, and the pages that other studies have of them."""
+    """Units of a partition that need no request, and the pages that other studies have of them.
+
+    Pages of a list of comments are copied if the study has no newer count of it.
+    """
 
     def __init__(
         self,
@@ -122,7 +147,7 @@ class UnitReuse:
     def attempts(self, journal: Journal, targets: Iterable[Target]) -> Iterator[Attempt]:
         """Yield attempts for the targets that need no request; pages of other studies are copied to the journal."""
         now = self._context.clock.now()
-        by_capture: dict[str, list[Target]] = {}
+        by_capture: dict[tuple[date, str], list[Target]] = {}
         for target in targets:
             status = self._elsewhere.get(target.unit)
             if target.expected == 0 and target.kind == "video":
@@ -131,31 +156,39 @@ class UnitReuse:
             elif status is None or target.unit in self._progress_by_unit:
                 continue
             elif status.attempt.state == "complete":
-                if not self._task.recollect:
-                    by_capture.setdefault(str(status.attempt.capture), []).append(target)
+                is_older = target.kind != "account" and (target.expected or 0) > (status.attempt.expected or 0)
+                if not self._task.recollect and not is_older:
+                    key = status.attempt.partition, str(status.attempt.capture)
+                    by_capture.setdefault(key, []).append(target)
             elif self._is_backing_off(status.attempt, now):
                 old = status.attempt
+                source = f"This is known from {old.entity}" if old.entity != target.entity else None
                 next_try = f"Next try: {format_utc(old.next_try)}." if old.next_try else None
-                reason = join_sentences(old.reason, next_try)
+                reason = join_sentences(old.reason, source, next_try)
                 yield attempt_without_request(target, self._partition, old.state, reason, old.next_try, now)
-        for capture, copied in by_capture.items():
-            yield from self._copy_pages(journal, capture, {target.unit: target for target in copied})
+        for (partition, capture), copied in by_capture.items():
+            yield from self._copy_pages(journal, partition, capture, {target.unit: target for target in copied})
 
     def _is_backing_off(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether the next try of a refused or missing unit is not due yet."""
         final = attempt.state in ("refused", "missing") and not self._task.retry_now
         return final and is_waiting(attempt.next_try, now)
 
-    def _copy_pages(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:
-        """Copy another study's pages of these accounts, if they were requested with all needed fields."""
+    def _copy_pages(
+        self, journal: Journal, partition: date, capture: str, targets: Mapping[str, Target]
+    ) -> Iterator[Attempt]:
+        """Copy another study's pages of these units, if they were requested with all needed fields.
+
+        `partition` and `capture` are those of the other study.
+        """
         folder = self._context.settings.captures / self._task.entity
         fields = {unit: set(target.request(self._task.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, ListProgress] = {}
-        for path in matching_paths(folder, f"study=*/{self._partition}/{capture}.jsonl.zst"):
+        for path in matching_paths(folder, f"study=*/{partition}/{capture}.jsonl.zst"):
             try:
                 Manifest.load(path).verify()
             except DamagedCapture as error:
-                _LOGGER.warning("%s The accounts are requested instead.", error)
+                _LOGGER.warning("%s They are requested again instead.", error)
                 continue
             for event in read_events(path):
                 unit = str(event.get("unit"))
@@ -167,10 +200,13 @@ class UnitReuse:
                     continue
                 answer = orjson.dumps(event.pop("answer"))
                 facts = {key: value for key, value in event.items() if key not in ("event", "seq")}
-                facts |= {"taken_from": capture, "requests": 0}
+                facts |= {"taken_from": capture, "requests": 0, "partition": self._partition}
                 journal.append("page", facts, answer)
                 copied.setdefault(unit, ListProgress()).apply({"event": "page", **facts})
         for unit, progress in copied.items():
-            source = f"Copied from the study {self._elsewhere[unit].study}."
-            reason = join_sentences(source, describe_rejections(progress.rejected))
+            source = self._elsewhere[unit]
+            reason = join_sentences(f"Copied from the study {source.study}.", source.attempt.reason)
+            if targets[unit].kind == "video":
+                # The replies to its comments are to be collected too.
+                self._progress_by_unit[unit] = progress
             yield progress.attempt(targets[unit], self._partition, self._context.clock.now(), "complete", reason)

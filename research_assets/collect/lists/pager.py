@@ -39,6 +39,8 @@ OLD_COMMENT_LIMIT = 1000
 """Position in a comment list that no page crosses. If the old limit still applies (reference 3.2), the API rejects a
 page that crosses it, including the comments before the limit."""
 
+_NO_OTHER_ROWS = "and the API returned no rows for any other list that was requested with it"
+
 REFUSAL_BACKOFF_OFFSET = 4
 """Failure count at which a refusal starts: its backoff is 16 days at first, then 32."""
 
@@ -155,25 +157,50 @@ class ListPager:
         return _page_facts(page, self.target, self.progress, self.clock.now(), self.partition, self.size)
 
 
-async def fetch_list(
-    session: Session[ListProgress], pager: ListPager, *, due: bool, previous: UnitStatus | None
-) -> Attempt:
-    """Read the pages of a unit's list from the position of its progress, and return the attempt.
+@dataclass(frozen=True, slots=True)
+class ListOutcome:
+    """The attempt at a list, and the attempt in its place if the API returned rows for another list of the run.
 
-    `previous` is the unit's status before this run. Raise QuotaExhausted, and errors that the unit did not cause: no
+    There is a second one if the list is empty and nothing else shows that it is.
+    """
+
+    attempt: Attempt
+    beside_rows: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndDoubt:
+    """The reason why the end of a list is no proof that it has no more rows.
+
+    `is_weak`: rows of another list show that the API answers, which makes this end likely enough.
+    """
+
+    reason: str
+    is_weak: bool = False
+
+
+async def fetch_list(
+    session: Session[ListProgress], pager: ListPager, *, due: bool, previous: UnitStatus | None, earlier_end: int | None
+) -> ListOutcome:
+    """Read the pages of a unit's list from the position of its progress, and return the outcome.
+
+    `previous` is the unit's status before this run, and `earlier_end` the number of rows at the end of the newest
+    attempt on an earlier day, in any period. Raise QuotaExhausted, and errors that the unit did not cause: no
     connection, rate limiting that does not end, errors that are final for all units.
     """
     progress, target, now = session.progress, pager.target, pager.clock.now
     context = RequestContext(pager.study.name, target.entity, target.unit, due)
+
+    def attempt(state: UnitState, reason: str | None) -> Attempt:
+        next_try = None if state == "complete" else backoff_until(now(), 1 + _n_same_state(state, previous))
+        return progress.attempt(target, pager.partition, now(), state, reason, next_try)
+
     state: UnitState = "complete"
     reason: str | None = None
-    next_try: datetime | None = None
     try:
         pager.next_request()
     except ValueError as error:
-        reason = f"No request was sent: {error}."
-        next_try = backoff_until(now(), 1 + _n_same_state("missing", previous))
-        return progress.attempt(target, pager.partition, now(), "missing", reason, next_try)
+        return ListOutcome(attempt("missing", f"No request was sent: {error}."))
     try:
         await read_pages(session, pager, context, max_attempts=lambda error: _max_attempts(error, target, progress))
         if progress.has_more:
@@ -188,12 +215,21 @@ async def fetch_list(
         if isinstance(error, RateLimited) or resolve(error).then is Action.STOP:
             raise
         state, reason = "quarantined", summarize_error(error)
-    if state == "complete":
-        state, reason = _final_state(progress, target, reason, previous)
-    reason = join_sentences(reason, describe_rejections(progress.rejected))
+    if state == "complete" and (gap := _gap(progress, target)):
+        state, reason = "suspicious", gap
+    rejected = describe_rejections(progress.rejected)
     if state != "complete":
-        next_try = backoff_until(now(), 1 + _n_same_state(state, previous))
-    return progress.attempt(target, pager.partition, now(), state, reason, next_try)
+        return ListOutcome(attempt(state, join_sentences(reason, rejected)))
+    if not reason and (n_missing := _n_missing(progress, target)) > 0:
+        reason = f"{n_missing} of {_expected(progress, target)} were not returned"
+    doubt = _end_doubt(progress, target, earlier_end)
+    if doubt and _ended_alike(progress, previous, earlier_end):
+        reason, doubt = join_sentences(reason, doubt.reason, "An attempt on another day ended alike"), None
+    complete = attempt("complete", join_sentences(reason, rejected))
+    if doubt is None:
+        return ListOutcome(complete)
+    doubtful = attempt("suspicious", join_sentences(doubt.reason, rejected))
+    return ListOutcome(doubtful, complete if doubt.is_weak else None)
 
 
 def _n_same_state(state: UnitState, previous: UnitStatus | None) -> int:
@@ -211,42 +247,49 @@ def _page_size(target: Target, position: int, page_size: int, comment_limit: int
     return min(size, comment_limit - position) if comment_limit else size
 
 
-def _final_state(
-    progress: ListProgress, target: Target, reason: str | None, previous: UnitStatus | None
-) -> tuple[UnitState, str | None]:
-    """Return the state of a list that was read to its end, with its reason.
+def _gap(progress: ListProgress, target: Target) -> str | None:
+    """Return why rows of a list are missing that the API announced; None if none are."""
+    has_no_profile = target.entity == "users" and not progress.seen
+    return progress.gap_reason or ("The response contains no profile." if has_no_profile else None)
 
-    An empty page without an error does not prove that there are no more rows (reference §7 #10, #31). If more rows are
-    expected, the list is complete once an attempt on another day has the same end. A cursor that counts hits proves
-    that they are not delivered. The cursors of the other lists are times, so a last page without a row is usual there.
+
+def _end_doubt(progress: ListProgress, target: Target, earlier_end: int | None) -> EndDoubt | None:
+    """Return why the end of a list is no proof that it has no more rows; None if it is one.
+
+    An empty page without an error does not prove it (reference §7 #10, #31). If rows are expected, the list is complete
+    once an attempt on another day has the same end. A cursor that counts hits proves that they are not delivered. The
+    cursors of the other lists are times, so a last page without a row is usual there; it was requested twice.
     """
-    if progress.gap_reason:
-        return "suspicious", progress.gap_reason
-    if target.entity == "users":
-        return ("complete", reason) if progress.seen else ("suspicious", "The response contains no profile.")
-    expected = target.expected if progress.expected is None else progress.expected
-    n_missing = (expected or 0) - len(progress.seen)
-    doubt = _end_doubt(progress, target, expected)
-    if doubt and not _ended_alike(progress, previous):
-        return "suspicious", doubt
-    returned = f"{n_missing} of {expected} were not returned" if n_missing > 0 and not reason else None
-    return "complete", join_sentences(
-        reason, returned, doubt, "An attempt on another day ended alike" if doubt else None
-    )
-
-
-def _end_doubt(progress: ListProgress, target: Target, expected: int | None) -> str | None:
-    """Return why the end of a list is no proof that it has no more rows; None if it is one."""
-    indexed, n_missing = _is_indexed(target), (expected or 0) - len(progress.seen)
+    expected, n_missing, indexed = _expected(progress, target), _n_missing(progress, target), _is_indexed(target)
     if indexed and progress.ended_early and (expected is None or n_missing > 0):
-        return "The list ended although has_more was true on the page before."
-    if not (progress.seen or (indexed and progress.cursor)) and n_missing >= MIN_RELIABLE_HITS:
-        return f"The list is empty, but {expected} rows are expected."
+        return EndDoubt("The list ended although has_more was true on the page before.")
+    if progress.seen or progress.offered or (indexed and progress.cursor):
+        return None
+    if expected is None and earlier_end:
+        return EndDoubt(f"The list is empty, but an earlier attempt returned {earlier_end} rows.")
+    if n_missing >= MIN_RELIABLE_HITS:
+        return EndDoubt(f"The list is empty, but {expected} rows are expected.")
+    if expected is None and target.kind == "account":
+        return EndDoubt(f"The list is empty and its length is unknown, {_NO_OTHER_ROWS}.", is_weak=True)
+    if n_missing > 0:
+        rows = "row is" if expected == 1 else "rows are"
+        return EndDoubt(f"The list is empty, but {expected} {rows} expected, {_NO_OTHER_ROWS}.", is_weak=True)
     return None
 
 
-def _ended_alike(progress: ListProgress, previous: UnitStatus | None) -> bool:
-    """Return whether a doubtful list ended with as many rows in an attempt on an earlier day."""
+def _expected(progress: ListProgress, target: Target) -> int | None:
+    """Return the number of rows of a list that it states itself, or else the number that another entity states."""
+    return target.expected if progress.expected is None else progress.expected
+
+
+def _n_missing(progress: ListProgress, target: Target) -> int:
+    return (_expected(progress, target) or 0) - len(progress.seen)
+
+
+def _ended_alike(progress: ListProgress, previous: UnitStatus | None, earlier_end: int | None) -> bool:
+    """Return whether a doubtful list ended with at most as many rows in an attempt on an earlier day."""
+    if earlier_end is not None and earlier_end <= len(progress.seen):
+        return True
     last_at = previous.attempt.last_at if previous is not None and previous.n_suspicious else None
     if previous is None or last_at is None or progress.last_at is None:
         return False
@@ -349,7 +392,10 @@ def _next_cursor(
     if after is not None and after < (0 if indexed else 1):
         after = None
     if not page.has_more or target.entity in SINGLE_PAGE_ENTITIES:
-        return after, False, None
+        is_first_empty = not indexed and not offered and progress.pages and not progress.n_pages_without_news
+        is_short = target.expected is None or len(progress.seen) < target.expected
+        # The page before has more rows according to the API, so a single empty page does not end the list.
+        return (before, True, None) if is_first_empty and is_short else (after, False, None)
     if not has_news and progress.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
         return after, False, f"{MAX_EMPTY_PAGES} pages in a row had no new rows although has_more was true."
     if indexed and after is not None:

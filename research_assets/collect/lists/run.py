@@ -8,12 +8,12 @@ Not here: paging inside a list (see pager.py); the targets of a partition (see i
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import date
 
 from research_assets.collect.lists.inputs import UnitReuse, attempt_without_request
-from research_assets.collect.lists.pager import ListPager, ListProgress, fetch_list
+from research_assets.collect.lists.pager import ListOutcome, ListPager, ListProgress, fetch_list
 from research_assets.collect.publish import publish_capture, publish_in_background, write_open_coverage
 from research_assets.collect.sender import summarize_error
 from research_assets.collect.session import RunState, Session
@@ -54,10 +54,16 @@ class ListPartitionRun:
         partition: date,
         status: Mapping[str, UnitStatus],
         elsewhere: Mapping[str, UnitStatus],
+        earlier_ends: Mapping[str, int],
     ) -> None:
-        """`status` is the study's status of the units, `elsewhere` that from other studies and periods."""
+        """`status` is the study's status of the units, `elsewhere` that from other studies and periods.
+
+        `earlier_ends` are those of `ListInputs`.
+        """
         self._task, self._run, self._context = task, run, run.context
         self._partition, self._status, self._elsewhere = partition, status, elsewhere
+        self._earlier_ends = earlier_ends
+        self._without_proof: list[ListOutcome] = []
         self._recollect = task.recollect
         self._is_due = not is_backfill(task.study, task.entity, partition, run.context.clock.now())
         self._targets: dict[str, Target] = {}
@@ -78,10 +84,7 @@ class ListPartitionRun:
             if journal is None and not jobs:
                 return self._result(was_complete=True)
             journal = stack.enter_context(journal or self._create_journal())
-            reuse = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._progress_by_unit)
-            for attempt in reuse.attempts(journal, jobs):
-                self._record_attempt(journal, attempt)
-            jobs = deque(target for target in jobs if target.unit not in self._attempts)
+            jobs = deque(self._settle_without_request(journal, jobs))
             results = run_concurrently(
                 jobs,
                 lambda target: self._collect_unit(journal, target),
@@ -91,8 +94,10 @@ class ListPartitionRun:
             try:
                 async with aclosing(results):
                     async for target, outcome in results:
-                        if outcome is not None:
-                            self._record_attempt(journal, outcome)
+                        if outcome is not None and outcome.beside_rows:
+                            self._without_proof.append(outcome)
+                        elif outcome is not None:
+                            self._record_attempt(journal, outcome.attempt)
                             jobs.extend(self._replies_of(target))
             except ApiError as error:
                 self._write_remaining(
@@ -103,25 +108,45 @@ class ListPartitionRun:
             if (stop := self._stop) is not None:
                 self._write_remaining(journal, stop)
                 return Paused(stop.pool, stop.reason, stop.retry_at, (self._partition,))
+            self._record_empty_lists(journal)
             await publish_in_background(settings.raw, journal)
         return self._result(was_complete=False)
+
+    def _settle_without_request(self, journal: Journal, targets: Collection[Target]) -> list[Target]:
+        """Record the units that need no request; return the other units, and the open replies to copied comments."""
+        reuse = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._progress_by_unit)
+        for attempt in reuse.attempts(journal, targets):
+            self._record_attempt(journal, attempt)
+        replies = [reply for target in targets if target.unit in self._attempts for reply in self._replies_of(target)]
+        rest = [target for target in targets if target.unit not in self._attempts]
+        return [*rest, *(self._settle_without_request(journal, replies) if replies else ())]
+
+    def _record_empty_lists(self, journal: Journal) -> None:
+        """Record the lists that are empty without a proof, once it is known whether another list of the run has rows.
+
+        A pause comes before: then they are read again from the journal, without a request.
+        """
+        has_rows = any(attempt.kept and attempt.requests for attempt in self._attempts.values())
+        for outcome in self._without_proof:
+            self._record_attempt(journal, outcome.beside_rows if has_rows and outcome.beside_rows else outcome.attempt)
 
     @property
     def _stop(self) -> StopCondition | None:
         """The stop condition that ends the run for this partition, else None."""
         return self._run.stop or (None if self._is_due else self._run.backfill_stop)
 
-    async def _collect_unit(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
+    async def _collect_unit(self, journal: Journal, target: Target) -> tuple[Target, ListOutcome | None]:
         settings, clock, study = self._context.settings, self._context.clock, self._task.study
         progress = self._progress_by_unit.setdefault(target.unit, ListProgress())
         session = Session(self._run, journal, progress, self._partition.isoformat())
         pager = ListPager(progress, target, study, clock, self._partition, settings.page_size, settings.comment_limit)
         try:
-            attempt = await fetch_list(
+            outcome = await fetch_list(
                 session,
                 pager,
                 due=self._is_due,
-                previous=self._elsewhere.get(target.unit) or self._status.get(target.unit),
+                previous=self._previous(target.unit),
+                earlier_end=self._earlier_ends.get(target.unit),
             )
         except LocksLost as error:
             # The other lists store the page that they wait for.
@@ -131,8 +156,13 @@ class ListPartitionRun:
             self._run.stop_for(error)
             return target, None
         if self._run.sender.api_is_down:
-            self._run.stop_for_outage(str(attempt.reason))
-        return target, attempt
+            self._run.stop_for_outage(str(outcome.attempt.reason))
+        return target, outcome
+
+    def _previous(self, unit: str) -> UnitStatus | None:
+        """Return the status of a unit before this run: of a failed account from all periods, else from its own."""
+        other, own = self._elsewhere.get(unit), self._status.get(unit)
+        return other if other is not None and other.attempt.state != "complete" else own
 
     def _resume_journal(self) -> Journal | None:
         """Return the journal that an earlier run left open, after applying its events."""
