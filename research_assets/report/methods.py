@@ -600,8 +600,9 @@ def totals_table(data: ReportData) -> ReportTable:
         *time_columns("first retrieval (UTC)", "last retrieval (UTC)"),
     ]
     note = (
-        "Rows requested, reported and retained are those of the newest complete attempt at each unit; requests and "
-        "dates are those of all attempts. The section on volume has the yield of the first observation of each day."
+        "Rows requested, reported and retained are those of the newest complete attempt at each unit, or of its newest "
+        "attempt without one; requests and dates are those of all attempts. The section on volume has the yield of the "
+        "first observation of each day."
     )
     return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False, note=note)
 
