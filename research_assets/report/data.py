@@ -111,6 +111,15 @@ class ExcessRows:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectedElements:
+    """Elements of the responses for an entity that are no usable rows, and unusable values of rows, of all requests."""
+
+    entity: str
+    elements: int
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
 class DistinctMissing:
     """Units that were complete in no period, by state and reason of the newest requested one. An account counts once.
 
@@ -489,6 +498,7 @@ class ReportData:
     canaries: Sequence[CanaryCheck]
     followed: FollowedAccounts
     excess: ExcessRows
+    rejected: Sequence[RejectedElements]
     n_distinct_units: int
     missing: Sequence[DistinctMissing]
     accounts: Sequence[ObservedAccounts]

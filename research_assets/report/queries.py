@@ -38,6 +38,7 @@ from research_assets.report.data import (
     ObservationRound,
     ObservedAccounts,
     RankedItem,
+    RejectedElements,
     RepeatedDay,
     ReportData,
     SampledComments,
@@ -141,6 +142,11 @@ from (
 EXCESS_SQL = """
 select count(*), coalesce(sum(kept - expected::double), 0)
 from marts.coverage where study = $study and state = 'complete' and kept > expected
+"""
+
+REJECTED_SQL = """
+select entity, count(*) filter (field is null), count(*) filter (field is not null)
+from marts.rejected_rows where study = $study group by entity order by entity
 """
 
 N_DISTINCT_UNITS_SQL = """
@@ -526,6 +532,7 @@ class _Reader:
             canaries=[CanaryCheck(*row) for row in self._rows(CANARIES_SQL)],
             followed=FollowedAccounts(*self._rows(FOLLOWED_SQL)[0]),
             excess=ExcessRows(*self._rows(EXCESS_SQL)[0]),
+            rejected=[RejectedElements(*row) for row in self._rows(REJECTED_SQL)],
             n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
             missing=missing,
             accounts=[ObservedAccounts(*row) for row in self._rows(OBSERVED_ACCOUNTS_SQL)],

@@ -62,6 +62,16 @@ def rounds_section(data: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [], tables)
 
 
+def _rest(data: ReportData) -> str:
+    n_elements = sum(one.elements for one in data.rejected if one.entity == "videos")
+    if not n_elements:
+        return "The API gives no reason for the rest."
+    return (
+        f"The rest was not returned, without a reason, or is no usable row ({pluralize(n_elements, 'element')} in all "
+        "observations)."
+    )
+
+
 def _yield_text(data: ReportData) -> str:
     found = data.first_yield
     if not found:
@@ -69,7 +79,7 @@ def _yield_text(data: ReportData) -> str:
     return (
         f"At the first complete observation of {pluralize(data.rounds[0].days, 'day')}, the API reported "
         f"{pluralize(found.reported, 'matching video')} and returned {format_number(found.returned)} "
-        f"({format_percent(found.share)}; {format_interval(found.interval())}). The API gives no reason for the rest. "
+        f"({format_percent(found.share)}; {format_interval(found.interval())}). {_rest(data)} "
         + (
             f"The interval is that of a ratio of totals over {pluralize(found.n_searches, 'search', 'searches')}, and "
             "allows for searches that differ; days that were searched together count as one."

@@ -463,6 +463,41 @@ def test_period_that_has_just_begun_hides_no_result_of_the_earlier_ones(settings
     assert after.missing == before.missing
 
 
+def test_report_states_rejected_elements_and_incomplete_waves(settings: Settings) -> None:
+    """A study of which every unit was complete once lacks one wave of one account, and elements without an id."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        "coverage": [
+            unit("videos", "day", "2026-02-01", offered=10, kept=7, first_offered=10, first_kept=7),
+            unit("users", "account", "anna"),
+            unit("users", "account", "anna", "quarantined", partition_day=date(2026, 2, 8)),
+        ]
+    }
+    data = read_after(settings, rows)
+    assert "All 2 units of collection were complete at least once. Of 2 planned observations" in methods_of(data)
+    assert "1 (50 %) was not complete." in methods_of(data)
+    del rows["coverage"][2]
+    settings.warehouse.unlink()
+    assert "No data were missing: all 2 units of collection were complete." in methods_of(read_after(settings, rows))
+    rows["rejected_rows"] = [
+        {"study": "garden", "entity": "videos", "field": field} for field in (None, None, "view_count")
+    ]
+    settings.warehouse.unlink()
+    data = read_after(settings, rows)
+    text = methods_of(data)
+    assert "No data were missing" not in text
+    assert "All 2 units of collection were complete. 2 elements of the responses, such as elements without an" in text
+    assert "1 value of retained rows was not usable and was left empty." in text
+    assert "(30 %) were reported but not returned, or no usable rows (2 elements in all observations)" in text
+    assert "Not usable, in the mart rejected_rows: 2 elements and 1 value for videos." in str(
+        coverage_section(data).sentences
+    )
+
+
+def methods_of(data: ReportData) -> str:
+    """Return the text of the methods section."""
+    return " ".join(str(sentence) for sentence in methods_section(data, STUDY, "sandbox", NOW).sentences)
+
+
 def read_after(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> ReportData:
     """Publish rows and return the data of their report."""
     publish(settings, rows)
