@@ -537,6 +537,10 @@ class ReportData:
     handles_in_reasons: frozenset[str]
     has_handles: bool = True
 
+    def days_outside(self, first: date, last: date | None) -> list[StudyDay]:
+        """Return the days before `first` or after `last`, such as those of a study whose period was shortened."""
+        return [one for one in self.days if one.day < first or (last is not None and one.day > last)]
+
     def api_changes_of(self, date_basis: str) -> list[ApiChange]:
         """Return the API changes of one date basis, `published` or `observed`."""
         return [change for change in self.api_changes if change.date_basis == date_basis]

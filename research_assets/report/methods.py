@@ -81,7 +81,7 @@ def methods_section(
     """
     paragraphs = {
         "Data access": _access(origin) + (PSEUDONYMS if study.pseudonymous else ""),
-        "Target population": _population(study),
+        "Target population": _population(study) + _outside(data, study),
         "Study file": design,
         "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study), _repeats(study)))),
         "Yield": _yield(data),
@@ -137,6 +137,19 @@ def _population(study: StudySpec) -> str:
     return (
         f"The target population comprised all public videos published {period} that met the following criteria: "
         f"{describe_query(study.query)}. The query is reproduced verbatim below."
+    )
+
+
+def _outside(data: ReportData, study: StudySpec) -> str:
+    """Return which days do not belong to the target population, such as those of a study that was shortened."""
+    days = data.days_outside(study.start, study.end)
+    if not days:
+        return ""
+    n_videos = sum(one.videos for one in days)
+    return (
+        f" The data also contain {pluralize(len(days), 'day')} outside of this period, the first of them "
+        f"{format_day(days[0].day)} and the last {format_day(days[-1].day)}, with {pluralize(n_videos, 'video')}. "
+        "All numbers of this report include them."
     )
 
 

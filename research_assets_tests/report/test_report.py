@@ -463,6 +463,20 @@ def test_period_that_has_just_begun_hides_no_result_of_the_earlier_ones(settings
     assert after.missing == before.missing
 
 
+def test_report_names_days_outside_of_the_period_of_the_study(settings: Settings) -> None:
+    publish(settings, garden_rows())
+    shortened = replace(STUDY, start=date(2026, 2, 2), end=date(2026, 2, 4))
+    page = write_report(settings, shortened, NOW).path.read_text()
+    assert "3 of these days are outside of the study&#39;s period." in page
+    text = ParsedReport(page).sections["methods"]
+    assert (
+        "The data also contain 3 days outside of this period, the first of them 1 February 2026 and the last "
+        "6 February 2026, with 4 videos. All numbers of this report include them." in text
+    )
+    data = read_report_data(settings, "garden")
+    assert data.days_outside(STUDY.start, STUDY.end) == data.days_outside(STUDY.start, None) == []
+
+
 def test_report_states_rejected_elements_and_incomplete_waves(settings: Settings) -> None:
     """A study of which every unit was complete once lacks one wave of one account, and elements without an id."""
     rows: dict[str, list[dict[str, Any]]] = {
