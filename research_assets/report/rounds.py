@@ -98,7 +98,12 @@ def _no_difference(found: Yield) -> str:
 def _survival_text(data: ReportData) -> str:
     last = data.rounds[-1]
     if not last.survival:
-        return "No day has a second complete observation, so it is not known how many videos become unavailable."
+        lack = (
+            "No video was known before a second complete observation"
+            if last.number > 1
+            else "No day has a second complete observation"
+        )
+        return f"{lack}, so it is not known how many videos become unavailable."
     survival, interval = last.survival, last.survival.interval()
     return (
         f"After {pluralize(last.number, 'complete observation')} (median age {format_number(last.age)} days) an "

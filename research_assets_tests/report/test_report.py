@@ -13,6 +13,7 @@ from research_assets.report.drawing import END_MARK, START_MARK, change_markers,
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
+from research_assets.report.rounds import rounds_section
 from research_assets.report.sections import (
     coverage_section,
     observations_section,
@@ -475,6 +476,14 @@ def test_report_names_days_outside_of_the_period_of_the_study(settings: Settings
     )
     data = read_report_data(settings, "garden")
     assert data.days_outside(STUDY.start, STUDY.end) == data.days_outside(STUDY.start, None) == []
+
+
+def test_second_observations_without_known_videos_are_stated(settings: Settings) -> None:
+    counts = dict.fromkeys(("offered", "kept", "n_first_seen", "n_seen_again", "n_reappeared", "n_missed"), 0)
+    row = {"study": "garden", "day": STUDY.start, "age_days": 3.0} | counts
+    publish(settings, {"observation_rounds": [row | {"round_number": number} for number in (1, 2)]})
+    text = str(rounds_section(read_report_data(settings, "garden")).sentences)
+    assert "No video was known before a second complete observation, so it is not known" in text
 
 
 def test_report_states_rejected_elements_and_incomplete_waves(settings: Settings) -> None:
