@@ -410,7 +410,9 @@ select
 from marts.observation_rounds where study = $study group by round_number order by round_number
 """
 
-# The videos at risk in a round: known before it, and not lost in an earlier one.
+# The videos at risk in a later round: known before it, and not lost in an earlier one. Before the first round only an
+# attempt that was not complete, or a canary check, can have returned a video. Such videos are few, so one that is lost
+# would weigh as many of the others.
 CREATOR_ROUNDS_SQL = f"""
 with {_OWNERS_SQL}
 select
@@ -421,7 +423,7 @@ left join owners on owners.handle = videos.username
 join marts.observation_rounds as rounds
   on rounds.study = videos.study and rounds.day = videos.day and videos.first_seen_at < rounds.started_at
   and (videos.missed_at is null or videos.missed_at >= rounds.started_at)
-where videos.study = $study
+where videos.study = $study and rounds.round_number > 1
 group by all
 """
 

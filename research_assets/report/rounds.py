@@ -26,9 +26,10 @@ _COUNTS_NOTE = (
 )
 _SURVIVAL_NOTE = (
     "At risk: videos that were observed before, without those that an earlier observation and all later ones missed. "
-    "Lost: at risk, and missed by this observation and all later ones. Survival: product of 1 - lost / at risk. The "
-    "interval and the second standard error are those of a jackknife by creator; the first one is Greenwood's, which "
-    "assumes that videos are independent. If creators do not differ, the interval is Greenwood's as well."
+    "Lost: at risk, and missed by this observation and all later ones. Survival: product of 1 - lost / at risk, from "
+    "the second observation on. The interval and the second standard error are those of a jackknife by creator; the "
+    "first one is Greenwood's, which assumes that videos are independent. If creators do not differ, the interval is "
+    "Greenwood's as well."
 )
 
 

@@ -478,6 +478,23 @@ def test_report_names_days_outside_of_the_period_of_the_study(settings: Settings
     assert data.days_outside(STUDY.start, STUDY.end) == data.days_outside(STUDY.start, None) == []
 
 
+def test_survival_begins_after_the_first_complete_observation(settings: Settings) -> None:
+    """A video that only a failed attempt returned, before the first complete observation, is in no risk set."""
+    counts = dict.fromkeys(("offered", "kept", "n_first_seen", "n_seen_again", "n_reappeared", "n_missed"), 0)
+    row = {"study": "garden", "day": STUDY.start, "age_days": 3.0} | counts
+    rounds = [row | {"round_number": number, "started_at": at(4 * number)} for number in (1, 2)]
+    seen_and_missed = ((at(2), at(4)), (at(4), None), (at(4), at(8)))
+    videos = [
+        {"study": "garden", "video_id": n, "day": STUDY.start, "username": f"u{n}", "first_seen_at": seen} | missed
+        for n, (seen, missed) in enumerate((a, {"missed_at": b}) for a, b in seen_and_missed)
+    ]
+    publish(settings, {"observation_rounds": rounds, "videos": videos})
+    first, second = read_report_data(settings, "garden").rounds
+    assert first.survival is None
+    assert second.survival is not None
+    assert (second.survival.at_risk, second.survival.lost, second.survival.share) == (2, 1, 0.5)
+
+
 def test_second_observations_without_known_videos_are_stated(settings: Settings) -> None:
     counts = dict.fromkeys(("offered", "kept", "n_first_seen", "n_seen_again", "n_reappeared", "n_missed"), 0)
     row = {"study": "garden", "day": STUDY.start, "age_days": 3.0} | counts
