@@ -117,7 +117,7 @@ def _completeness_sentence(data: ReportData) -> str:
         return "No day was requested yet."
     states = Counter(one.state for one in data.days)
     if states["complete"] == len(data.days):
-        return f"All {pluralize(len(data.days), 'day')} are complete."
+        return f"All {len(data.days):,} days are complete." if len(data.days) > 1 else "The only day is complete."
     others = [
         f"{states[state]} {state_label(state)}"
         for state in drawing.STATE_STYLES
