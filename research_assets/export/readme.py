@@ -304,8 +304,9 @@ def _coverage(request: ExportRequest, counts: Sequence[CoverageCount]) -> Iterat
         lines.append(f"| {one.study} | {one.entity} | {one.state} | {numbers} |")
     yield "\n".join(lines)
     yield (
-        "The numbers are those of the newest complete attempt at each unit. Reported rows that are not retained were "
-        "not returned by the API, which gives no reason."
+        "The numbers are those of the newest complete attempt at each unit, or of its newest attempt without one. "
+        "Reported rows that are not retained were not returned by the API, which gives no reason, or are unusable "
+        "(in `rejected_rows`)."
     )
 
 

@@ -19,6 +19,7 @@ REQUIRED_MARTS = (
     "observation_rounds",
     "coverage",
     "quota_usage",
+    "rejected_rows",
     "population",
     "repeatability",
     "verification",

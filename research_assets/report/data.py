@@ -111,6 +111,15 @@ class ExcessRows:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectedElements:
+    """Elements of the responses for an entity that are no usable rows, and unusable values of rows, of all requests."""
+
+    entity: str
+    elements: int
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
 class DistinctMissing:
     """Units that were complete in no period, by state and reason of the newest requested one. An account counts once.
 
@@ -489,6 +498,7 @@ class ReportData:
     canaries: Sequence[CanaryCheck]
     followed: FollowedAccounts
     excess: ExcessRows
+    rejected: Sequence[RejectedElements]
     n_distinct_units: int
     missing: Sequence[DistinctMissing]
     accounts: Sequence[ObservedAccounts]
@@ -526,6 +536,10 @@ class ReportData:
     estimated_days: Sequence[EstimatedDay]
     handles_in_reasons: frozenset[str]
     has_handles: bool = True
+
+    def days_outside(self, first: date, last: date | None) -> list[StudyDay]:
+        """Return the days before `first` or after `last`, such as those of a study whose period was shortened."""
+        return [one for one in self.days if one.day < first or (last is not None and one.day > last)]
 
     def api_changes_of(self, date_basis: str) -> list[ApiChange]:
         """Return the API changes of one date basis, `published` or `observed`."""

@@ -81,7 +81,7 @@ def methods_section(
     """
     paragraphs = {
         "Data access": _access(origin) + (PSEUDONYMS if study.pseudonymous else ""),
-        "Target population": _population(study),
+        "Target population": _population(study) + _outside(data, study),
         "Study file": design,
         "Retrieval": " ".join(filter(None, (_retrieval(data), _ages(data, study), _repeats(study)))),
         "Yield": _yield(data),
@@ -137,6 +137,19 @@ def _population(study: StudySpec) -> str:
     return (
         f"The target population comprised all public videos published {period} that met the following criteria: "
         f"{describe_query(study.query)}. The query is reproduced verbatim below."
+    )
+
+
+def _outside(data: ReportData, study: StudySpec) -> str:
+    """Return which days do not belong to the target population, such as those of a study that was shortened."""
+    days = data.days_outside(study.start, study.end)
+    if not days:
+        return ""
+    n_videos = sum(one.videos for one in days)
+    return (
+        f" The data also contain {pluralize(len(days), 'day')} outside of this period, the first of them "
+        f"{format_day(days[0].day)} and the last {format_day(days[-1].day)}, with {pluralize(n_videos, 'video')}. "
+        "All numbers of this report include them."
     )
 
 
@@ -229,7 +242,7 @@ def _yield(data: ReportData) -> str:
     n_withheld = days.first_offered - days.first_kept
     withheld = (
         f" The other {format_number(n_withheld)} ({format_share(n_withheld, days.first_offered)}) "
-        f"{was_were(n_withheld)} reported but not returned; the API gives no reason."
+        f"{was_were(n_withheld)} reported but not returned{_unusable_videos(data)}; the API gives no reason."
         if n_withheld > 0
         else ""
     )
@@ -240,6 +253,11 @@ def _yield(data: ReportData) -> str:
         "returned and retained."
         f"{withheld} The dataset comprised {total} from all observations."
     )
+
+
+def _unusable_videos(data: ReportData) -> str:
+    n_elements = sum(one.elements for one in data.rejected if one.entity == "videos")
+    return f", or no usable rows ({pluralize(n_elements, 'element')} in all observations)" if n_elements else ""
 
 
 def _yield_interval(data: ReportData) -> str:
@@ -432,7 +450,11 @@ def _missing(data: ReportData) -> str:
     n_units = data.n_distinct_units
     if not n_units:
         return "No data were due for collection when this report was written."
+    rejected, waves = _rejected(data), _incomplete_waves(data)
     if not data.missing:
+        if rejected or waves:
+            complete = f"{was_were(n_units)} complete{' at least once' if waves else ''}"
+            return f"All {pluralize(n_units, 'unit')} of collection {complete}.{waves}{rejected}"
         return f"No data were missing: all {pluralize(n_units, 'unit')} of collection {was_were(n_units)} complete."
     reasons = [_missing_reason(data, one) for one in data.missing[:MAX_REASONS]]
     n_more = len(data.missing) - len(reasons)
@@ -441,17 +463,50 @@ def _missing(data: ReportData) -> str:
     n_incomplete = sum(day.state != "complete" for day in data.days)
     days = (
         f" Of the population, the videos of {format_number(n_incomplete)} of {pluralize(len(data.days), 'day')} "
-        f"({format_share(n_incomplete, len(data.days))}) {was_were(n_incomplete)} missing or incomplete; their "
-        "number is not known."
+        f"({format_share(n_incomplete, len(data.days))}) were missing or incomplete; their number is not known."
         if n_incomplete
         else ""
     )
     return (
         f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts; each "
         f"account counts once), {format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} "
-        f"missing, by reason: {'; '.join(reasons)}{more}.{days} Missing units are tabulated by reason in the section "
-        "on coverage."
+        f"missing, by reason: {'; '.join(reasons)}{more}.{days}{waves}{rejected} Missing units are tabulated by "
+        "reason in the section on coverage."
     )
+
+
+def _incomplete_waves(data: ReportData) -> str:
+    """Return how many observations of accounts are missing. An account that one wave observed is no missing unit."""
+    if not any(one.waves > 1 for one in data.accounts):
+        return ""
+    n_planned = sum(one.observations for one in data.accounts)
+    n_incomplete = n_planned - sum(one.complete for one in data.accounts)
+    if not n_incomplete:
+        return ""
+    return (
+        f" Of {pluralize(n_planned, 'planned observation')} of a profile, a list or a playlist in a wave, "
+        f"{format_number(n_incomplete)} ({format_share(n_incomplete, n_planned)}) {was_were(n_incomplete)} not "
+        "complete."
+    )
+
+
+def _rejected(data: ReportData) -> str:
+    """Return how many elements of the responses, and values of rows, could not be used."""
+    n_elements = sum(one.elements for one in data.rejected)
+    n_values = sum(one.values for one in data.rejected)
+    elements = (
+        f" {pluralize(n_elements, 'element')} of the responses, such as elements without an id, {was_were(n_elements)} "
+        f"not usable and {was_were(n_elements)} excluded."
+        if n_elements
+        else ""
+    )
+    values = (
+        f" {pluralize(n_values, 'value')} of retained rows {was_were(n_values)} not usable and {was_were(n_values)} "
+        "left empty."
+        if n_values
+        else ""
+    )
+    return elements + values
 
 
 def _missing_reason(data: ReportData, one: DistinctMissing) -> str:
@@ -600,8 +655,9 @@ def totals_table(data: ReportData) -> ReportTable:
         *time_columns("first retrieval (UTC)", "last retrieval (UTC)"),
     ]
     note = (
-        "Rows requested, reported and retained are those of the newest complete attempt at each unit; requests and "
-        "dates are those of all attempts. The section on volume has the yield of the first observation of each day."
+        "Rows requested, reported and retained are those of the newest complete attempt at each unit, or of its newest "
+        "attempt without one; requests and dates are those of all attempts. The section on volume has the yield of the "
+        "first observation of each day."
     )
     return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False, note=note)
 

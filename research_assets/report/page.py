@@ -58,7 +58,7 @@ def render_report(
         simulated=origin == "sandbox",
         period=_period(study),
         query=describe_query(study.query),
-        completeness=_completeness_sentence(data),
+        completeness=_completeness_sentence(data) + _outside_sentence(data, study),
         totals=_totals(data),
         sections=sections,
         pictures=pictures,
@@ -117,7 +117,7 @@ def _completeness_sentence(data: ReportData) -> str:
         return "No day was requested yet."
     states = Counter(one.state for one in data.days)
     if states["complete"] == len(data.days):
-        return f"All {pluralize(len(data.days), 'day')} are complete."
+        return f"All {len(data.days):,} days are complete." if len(data.days) > 1 else "The only day is complete."
     others = [
         f"{states[state]} {state_label(state)}"
         for state in drawing.STATE_STYLES
@@ -127,6 +127,11 @@ def _completeness_sentence(data: ReportData) -> str:
         f"{states['complete']} of {pluralize(len(data.days), 'day')} {'is' if states['complete'] == 1 else 'are'} "
         f"complete; the others are not: {join_words(others)}."
     )
+
+
+def _outside_sentence(data: ReportData, study: StudySpec) -> str:
+    n_days = len(data.days_outside(study.start, study.end))
+    return f" {n_days} of these days {'is' if n_days == 1 else 'are'} outside of the study's period." if n_days else ""
 
 
 def _totals(data: ReportData) -> list[tuple[str, str]]:

@@ -38,6 +38,7 @@ from research_assets.report.data import (
     ObservationRound,
     ObservedAccounts,
     RankedItem,
+    RejectedElements,
     RepeatedDay,
     ReportData,
     SampledComments,
@@ -141,6 +142,11 @@ from (
 EXCESS_SQL = """
 select count(*), coalesce(sum(kept - expected::double), 0)
 from marts.coverage where study = $study and state = 'complete' and kept > expected
+"""
+
+REJECTED_SQL = """
+select entity, count(*) filter (field is null), count(*) filter (field is not null)
+from marts.rejected_rows where study = $study group by entity order by entity
 """
 
 N_DISTINCT_UNITS_SQL = """
@@ -404,7 +410,9 @@ select
 from marts.observation_rounds where study = $study group by round_number order by round_number
 """
 
-# The videos at risk in a round: known before it, and not lost in an earlier one.
+# The videos at risk in a later round: known before it, and not lost in an earlier one. Before the first round only an
+# attempt that was not complete, or a canary check, can have returned a video. Such videos are few, so one that is lost
+# would weigh as many of the others.
 CREATOR_ROUNDS_SQL = f"""
 with {_OWNERS_SQL}
 select
@@ -415,7 +423,7 @@ left join owners on owners.handle = videos.username
 join marts.observation_rounds as rounds
   on rounds.study = videos.study and rounds.day = videos.day and videos.first_seen_at < rounds.started_at
   and (videos.missed_at is null or videos.missed_at >= rounds.started_at)
-where videos.study = $study
+where videos.study = $study and rounds.round_number > 1
 group by all
 """
 
@@ -526,6 +534,7 @@ class _Reader:
             canaries=[CanaryCheck(*row) for row in self._rows(CANARIES_SQL)],
             followed=FollowedAccounts(*self._rows(FOLLOWED_SQL)[0]),
             excess=ExcessRows(*self._rows(EXCESS_SQL)[0]),
+            rejected=[RejectedElements(*row) for row in self._rows(REJECTED_SQL)],
             n_distinct_units=self._rows(N_DISTINCT_UNITS_SQL)[0][0],
             missing=missing,
             accounts=[ObservedAccounts(*row) for row in self._rows(OBSERVED_ACCOUNTS_SQL)],

@@ -26,9 +26,10 @@ _COUNTS_NOTE = (
 )
 _SURVIVAL_NOTE = (
     "At risk: videos that were observed before, without those that an earlier observation and all later ones missed. "
-    "Lost: at risk, and missed by this observation and all later ones. Survival: product of 1 - lost / at risk. The "
-    "interval and the second standard error are those of a jackknife by creator; the first one is Greenwood's, which "
-    "assumes that videos are independent. If creators do not differ, the interval is Greenwood's as well."
+    "Lost: at risk, and missed by this observation and all later ones. Survival: product of 1 - lost / at risk, from "
+    "the second observation on. The interval and the second standard error are those of a jackknife by creator; the "
+    "first one is Greenwood's, which assumes that videos are independent. If creators do not differ, the interval is "
+    "Greenwood's as well."
 )
 
 
@@ -62,6 +63,16 @@ def rounds_section(data: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [], tables)
 
 
+def _rest(data: ReportData) -> str:
+    n_elements = sum(one.elements for one in data.rejected if one.entity == "videos")
+    if not n_elements:
+        return "The API gives no reason for the rest."
+    return (
+        f"The rest was not returned, without a reason, or is no usable row ({pluralize(n_elements, 'element')} in all "
+        "observations)."
+    )
+
+
 def _yield_text(data: ReportData) -> str:
     found = data.first_yield
     if not found:
@@ -69,7 +80,7 @@ def _yield_text(data: ReportData) -> str:
     return (
         f"At the first complete observation of {pluralize(data.rounds[0].days, 'day')}, the API reported "
         f"{pluralize(found.reported, 'matching video')} and returned {format_number(found.returned)} "
-        f"({format_percent(found.share)}; {format_interval(found.interval())}). The API gives no reason for the rest. "
+        f"({format_percent(found.share)}; {format_interval(found.interval())}). {_rest(data)} "
         + (
             f"The interval is that of a ratio of totals over {pluralize(found.n_searches, 'search', 'searches')}, and "
             "allows for searches that differ; days that were searched together count as one."
@@ -88,7 +99,12 @@ def _no_difference(found: Yield) -> str:
 def _survival_text(data: ReportData) -> str:
     last = data.rounds[-1]
     if not last.survival:
-        return "No day has a second complete observation, so it is not known how many videos become unavailable."
+        lack = (
+            "No video was known before a second complete observation"
+            if last.number > 1
+            else "No day has a second complete observation"
+        )
+        return f"{lack}, so it is not known how many videos become unavailable."
     survival, interval = last.survival, last.survival.interval()
     return (
         f"After {pluralize(last.number, 'complete observation')} (median age {format_number(last.age)} days) an "

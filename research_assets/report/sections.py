@@ -262,10 +262,16 @@ def coverage_section(data: ReportData) -> ReportSection:
         "Numbers of rows, except units and requests. Requested: rows that the requests asked for. Reported: raw hits "
         "that the API counted. Retained: distinct rows that were returned and stored. Expected: rows that another "
         "field announced, such as the comment count of a video. Rows are those of the newest complete attempt at each "
-        "unit, requests those of all attempts. In the mart coverage these columns have the names "
-        "asked, offered, kept and expected; the state not requested has the name not_asked."
+        "unit, or of its newest attempt without one; requests are those of all attempts. In the mart coverage these "
+        "columns have the names asked, offered, kept and expected; the state not requested has the name not_asked."
     )
-    texts = (_missing_kinds(data.units), _canary_text(data), _followed_text(data), _excess_text(data))
+    texts = (
+        _missing_kinds(data.units),
+        _canary_text(data),
+        _followed_text(data),
+        _excess_text(data),
+        _rejected_text(data),
+    )
     sentences += [text for text in texts if text]
     tables = [ReportTable("Units by state", columns, rows, note=note)]
     if data.canaries:
@@ -295,6 +301,15 @@ def _missing_kinds(units: Sequence[UnitGroup]) -> str:
         missing[group.entity, group.kind] += group.units * (group.state != "complete")
     parts = [f"{format_number(n)} of {pluralize(totals[kind], *unit_nouns(*kind))}" for kind, n in missing.items() if n]
     return f"Not complete, by kind of unit: {join_words(parts)}." if parts else ""
+
+
+def _rejected_text(data: ReportData) -> str:
+    """Return how many elements and values of the responses could not be used, by entity."""
+    parts = [
+        f"{pluralize(one.elements, 'element')} and {pluralize(one.values, 'value')} for {one.entity}"
+        for one in data.rejected
+    ]
+    return f"Not usable, in the mart rejected_rows: {join_words(parts)}." if parts else ""
 
 
 def _canary_text(data: ReportData) -> str:

@@ -13,6 +13,7 @@ from research_assets.report.drawing import END_MARK, START_MARK, change_markers,
 from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
+from research_assets.report.rounds import rounds_section
 from research_assets.report.sections import (
     coverage_section,
     observations_section,
@@ -461,6 +462,80 @@ def test_period_that_has_just_begun_hides_no_result_of_the_earlier_ones(settings
     assert after.follow_lists == before.follow_lists
     assert [one.state for one in after.follow_lists] == ["complete", "missing"]
     assert after.missing == before.missing
+
+
+def test_report_names_days_outside_of_the_period_of_the_study(settings: Settings) -> None:
+    publish(settings, garden_rows())
+    shortened = replace(STUDY, start=date(2026, 2, 2), end=date(2026, 2, 4))
+    page = write_report(settings, shortened, NOW).path.read_text()
+    assert "3 of these days are outside of the study&#39;s period." in page
+    text = ParsedReport(page).sections["methods"]
+    assert (
+        "The data also contain 3 days outside of this period, the first of them 1 February 2026 and the last "
+        "6 February 2026, with 4 videos. All numbers of this report include them." in text
+    )
+    data = read_report_data(settings, "garden")
+    assert data.days_outside(STUDY.start, STUDY.end) == data.days_outside(STUDY.start, None) == []
+
+
+def test_survival_begins_after_the_first_complete_observation(settings: Settings) -> None:
+    """A video that only a failed attempt returned, before the first complete observation, is in no risk set."""
+    counts = dict.fromkeys(("offered", "kept", "n_first_seen", "n_seen_again", "n_reappeared", "n_missed"), 0)
+    row = {"study": "garden", "day": STUDY.start, "age_days": 3.0} | counts
+    rounds = [row | {"round_number": number, "started_at": at(4 * number)} for number in (1, 2)]
+    seen_and_missed = ((at(2), at(4)), (at(4), None), (at(4), at(8)))
+    videos = [
+        {"study": "garden", "video_id": n, "day": STUDY.start, "username": f"u{n}", "first_seen_at": seen} | missed
+        for n, (seen, missed) in enumerate((a, {"missed_at": b}) for a, b in seen_and_missed)
+    ]
+    publish(settings, {"observation_rounds": rounds, "videos": videos})
+    first, second = read_report_data(settings, "garden").rounds
+    assert first.survival is None
+    assert second.survival is not None
+    assert (second.survival.at_risk, second.survival.lost, second.survival.share) == (2, 1, 0.5)
+
+
+def test_second_observations_without_known_videos_are_stated(settings: Settings) -> None:
+    counts = dict.fromkeys(("offered", "kept", "n_first_seen", "n_seen_again", "n_reappeared", "n_missed"), 0)
+    row = {"study": "garden", "day": STUDY.start, "age_days": 3.0} | counts
+    publish(settings, {"observation_rounds": [row | {"round_number": number} for number in (1, 2)]})
+    text = str(rounds_section(read_report_data(settings, "garden")).sentences)
+    assert "No video was known before a second complete observation, so it is not known" in text
+
+
+def test_report_states_rejected_elements_and_incomplete_waves(settings: Settings) -> None:
+    """A study of which every unit was complete once lacks one wave of one account, and elements without an id."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        "coverage": [
+            unit("videos", "day", "2026-02-01", offered=10, kept=7, first_offered=10, first_kept=7),
+            unit("users", "account", "anna"),
+            unit("users", "account", "anna", "quarantined", partition_day=date(2026, 2, 8)),
+        ]
+    }
+    data = read_after(settings, rows)
+    assert "All 2 units of collection were complete at least once. Of 2 planned observations" in methods_of(data)
+    assert "1 (50 %) was not complete." in methods_of(data)
+    del rows["coverage"][2]
+    settings.warehouse.unlink()
+    assert "No data were missing: all 2 units of collection were complete." in methods_of(read_after(settings, rows))
+    rows["rejected_rows"] = [
+        {"study": "garden", "entity": "videos", "field": field} for field in (None, None, "view_count")
+    ]
+    settings.warehouse.unlink()
+    data = read_after(settings, rows)
+    text = methods_of(data)
+    assert "No data were missing" not in text
+    assert "All 2 units of collection were complete. 2 elements of the responses, such as elements without an" in text
+    assert "1 value of retained rows was not usable and was left empty." in text
+    assert "(30 %) were reported but not returned, or no usable rows (2 elements in all observations)" in text
+    assert "Not usable, in the mart rejected_rows: 2 elements and 1 value for videos." in str(
+        coverage_section(data).sentences
+    )
+
+
+def methods_of(data: ReportData) -> str:
+    """Return the text of the methods section."""
+    return " ".join(str(sentence) for sentence in methods_section(data, STUDY, "sandbox", NOW).sentences)
 
 
 def read_after(settings: Settings, rows: dict[str, list[dict[str, Any]]]) -> ReportData:

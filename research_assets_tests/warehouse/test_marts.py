@@ -101,7 +101,7 @@ def test_study_days_contains_sums_and_state_of_each_day(rows: Rows) -> None:
         ("bikes", DAY1, "partial", None, None, 2, 1, 0, 150, 75.0),
         ("garden", DAY1, "complete", 3, 2, 2, 2, 3, 1200, 600.0),
         ("garden", DAY2, "partial", 100, 1, 1, 1, 0, 2**53 + 1, float(2**53)),
-        ("garden", date(2026, 3, 1), "too_fresh", 0, 0, 0, 0, 0, None, None),
+        ("garden", date(2026, 3, 1), "too_fresh", None, None, 0, 0, 0, None, None),
     ]
 
 
@@ -115,7 +115,7 @@ def test_coverage_has_a_row_for_every_requested_or_expected_unit(rows: Rows) -> 
             "day",
             "2026-02-02",
             "not_asked",
-            0,
+            None,
             0,
             0.0,
             None,
@@ -127,7 +127,18 @@ def test_coverage_has_a_row_for_every_requested_or_expected_unit(rows: Rows) -> 
         ("pinned_videos", "account", "anna", "complete", 0, 1, 1.0, "complete", None, None),
         ("videos", "day", "2026-02-01", "complete", 2, 1, 2.0, "quarantined", "dead day", at(13)),
         ("videos", "day", "2026-02-02", "partial", 1, 1, 1.0, "partial", None, None),
-        ("videos", "day", "2026-03-01", "too_fresh", 0, 0, 0.0, None, "Too recent to be collected", at(3, 0, month=3)),
+        (
+            "videos",
+            "day",
+            "2026-03-01",
+            "too_fresh",
+            None,
+            0,
+            0.0,
+            None,
+            "Too recent to be collected",
+            at(3, 0, month=3),
+        ),
     ]
 
 
