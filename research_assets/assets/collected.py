@@ -19,7 +19,7 @@ from research_assets.fields import ENTITIES, table_columns
 from research_assets.partitions import partitions_def
 from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
-from research_assets.text import markdown_text
+from research_assets.text import log_text, markdown_text
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.periods import ObservedPeriods
 
@@ -138,7 +138,7 @@ def collected_asset(
         # Imported here, so that loading the code location does not load the collector and the charts.
         from research_assets.assets.run_events import CollectionRun
 
-        days = tuple(date.fromisoformat(key) for key in context.partition_keys)
+        days = _selected_days(context)
         entities = [collected_entity.entity for collected_entity in collected_entities]
         budget = research_api.request_budget(
             config.max_requests, budget_run_id(context.instance, context.run), study.name, entities
@@ -213,6 +213,21 @@ def _partition_text(study: StudySpec, entity: str) -> str:
         f"the {period} in which it was observed; "
         "the API returns current values only, so past periods cannot be collected"
     )
+
+
+def _selected_days(context: dg.AssetExecutionContext) -> tuple[date, ...]:
+    """Return the partitions of a run. Raises Failure without a retry if it has none, or one that the asset lacks."""
+    names = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+    advice = "No request was sent. Materialize assets with other partitions in runs of their own."
+    try:
+        days = tuple(date.fromisoformat(key) for key in context.partition_keys)
+    # A run of several assets has one range of partitions for all of them. Dagster's error has no public class.
+    except Exception as error:
+        text = f"The partitions of this run are not partitions of {names}: {log_text(str(error).strip())}. {advice}"
+        raise dg.Failure(text, allow_retries=False) from error
+    if not days:
+        raise dg.Failure(f"This run selects no partition of {names}. {advice}", allow_retries=False)
+    return days
 
 
 def _is_manual_single_partition(context: dg.AssetExecutionContext) -> bool:
