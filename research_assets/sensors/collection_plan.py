@@ -7,11 +7,11 @@ which work comes first (see planning/agenda.py), and how runs are read from the 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import dagster as dg
 
-from research_assets.clock import MAX_CLOCK_SKEW, Clock
+from research_assets.clock import Clock
 from research_assets.fields import ENTITIES
 from research_assets.partitions import partitions_def
 from research_assets.planning.agenda import build_agenda
@@ -146,11 +146,9 @@ def _read_inputs(
         # Runs end by the machine's clock, which may differ from server time.
         if ended_at is None:
             continue
-        backoff = run_history.backoff(n_ticks)
-        wait = ended_at + backoff - collector.clock.now()
-        # A longer wait means that the run ended while the machine's clock was ahead.
-        if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
-            backing_off_until[key] = now + wait
+        local_now = collector.clock.now()
+        if (ends_at := run_history.backoff_ends_at(n_ticks, ended_at, local_now)) is not None:
+            backing_off_until[key] = now + (ends_at - local_now)
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
 
 

@@ -60,6 +60,13 @@ def test_cancelled_run_makes_a_sensor_wait_and_no_person() -> None:
         assert run_history.runs_without_progress(instance, key, "digest", count_cancelled=False)[0] == 1
 
 
+def test_wait_after_a_failure_ends_although_the_clock_was_ahead() -> None:
+    minutes = timedelta(minutes=15)
+    assert run_history.backoff_ends_at(1, NOW - timedelta(minutes=5), NOW) == NOW + timedelta(minutes=10)
+    assert run_history.backoff_ends_at(1, NOW - minutes, NOW) is None
+    assert run_history.backoff_ends_at(1, NOW + timedelta(days=365), NOW) is None
+
+
 def test_sensor_collects_a_study_until_nothing_remains(make_harness: Build) -> None:
     harness = make_harness()
     results = harness.advance()
