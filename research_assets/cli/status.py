@@ -103,6 +103,10 @@ def command() -> None:
         if open_counts := [count for count in counts if count.state in OPEN_STATES]:
             _print_open_units(console, open_counts)
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
+    elif next(settings.captures.glob("*/study=*/*/*.jsonl.zst"), None) is not None:
+        console.print(
+            "\nThe raw tables are empty. Build them from the captures, without a request: research-assets replay"
+        )
     else:
         console.print(
             "\nNo data collected yet. Start with: make ui\nWithout the UI: research-assets collect\n"
