@@ -828,12 +828,15 @@ def prepare_root(settings: Settings) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # An existing folder may have other permissions, and the umask may allow access by others.
         _make_private(settings.root)
-        with tempfile.TemporaryFile(dir=settings.state):
-            pass
+        # Each of them may be a file system of its own.
+        for folder in (settings.state, settings.captures, settings.raw):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
         existing = _read_or_write_origin(settings.state / "origin", settings.origin)
     except OSError as error:
+        where = "" if folder == settings.root else f", in {folder}"
         raise SettingsError(
-            f"The data folder {settings.root} cannot be written to: {error.strerror}. Nothing was changed. "
+            f"The data folder {settings.root} cannot be written to{where}: {error.strerror}. Nothing was changed. "
             f"Make it writable, or set {VARIABLES['root'].name} to another folder."
         ) from error
     if existing != settings.origin:

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"warehouse"}),
     frozenset({"report", "export"}),
     frozenset({"compliance"}),
-    frozenset({"alerts", "resources", "instance", "checks", "sensors", "assets", "component", "defs"}),
+    frozenset({"alerts", "partitions", "resources", "instance", "checks", "sensors", "assets", "component", "defs"}),
     frozenset({"definitions"}),
     frozenset({"cli"}),
 )
@@ -36,8 +36,8 @@ WITHIN_LAYER: Mapping[str, frozenset[str]] = {
     # The codebook page of an export is the report's.
     "export": frozenset({"report"}),
     "checks": frozenset({"resources"}),
-    "sensors": frozenset({"resources", "alerts"}),
-    "assets": frozenset({"resources", "checks"}),
+    "sensors": frozenset({"resources", "alerts", "partitions"}),
+    "assets": frozenset({"resources", "checks", "partitions"}),
     "component": frozenset({"resources", "assets", "checks"}),
 }
 

@@ -199,6 +199,15 @@ def test_data_folder_rejects_data_of_another_origin(settings: Settings) -> None:
         prepare_root(real)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which no user can write")
+@pytest.mark.parametrize("name", ["raw", "captures"])
+def test_part_of_the_data_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path, name: str) -> None:
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path)})
+    (tmp_path / name).symlink_to("/proc")
+    with pytest.raises(SettingsError, match=rf"cannot be written to, in {tmp_path / name}: "):
+        prepare_root(settings)
+
+
 def test_data_folder_that_cannot_be_created_raises_settings_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written to"):

@@ -1,4 +1,4 @@
-"""The parts that all collected assets share: keys, partitions, descriptions, run config and the step that collects.
+"""The parts that all collected assets share: keys, descriptions, run config and the step that collects.
 
 Not here: the entities themselves (see entities.py), and what a run reports to Dagster (see run_events.py).
 """
@@ -14,22 +14,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from research_assets.clock import SystemClock, midnight
 from research_assets.collect.types import CollectionTask
 from research_assets.fields import ENTITIES, table_columns
+from research_assets.partitions import partitions_def
 from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
-from research_assets.text import markdown_text
+from research_assets.text import log_text, markdown_text
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.units.periods import ObservedPeriods, current_period, period_length
+from research_assets.units.periods import ObservedPeriods
 
 FRESHNESS_WINDOW = timedelta(days=3)
 """Time without a new day after which an open-ended study is stale and needs a person. Causes are days that the API does
 not return, or a quota that others use up."""
-
-EXCLUSION_HORIZON = timedelta(days=366)
-"""Time for which the partitions of an open-ended study leave out days that are not sampled. The collector refuses them
-after that too, and each start of the code location moves it."""
 
 POOL_PREFIX = "tiktok_"
 """Begin of the names of Dagster's pools, which all projects of an instance share."""
@@ -82,32 +78,6 @@ class CollectConfig(dg.Config):
 def asset_key(study: StudySpec, entity: str) -> dg.AssetKey:
     """Return the key `<study>/<entity>`."""
     return dg.AssetKey([study.name, entity])
-
-
-def partitions_def(
-    study: StudySpec, entity: str, periods: ObservedPeriods | None = None
-) -> dg.TimeWindowPartitionsDefinition:
-    """Return UTC days from start to end for content, and the `periods` up to the running one for observed entities.
-
-    Days that were not sampled are no partitions.
-
-    Without `periods` they begin with the running one, because a past period cannot be collected. Observation continues
-    after the study's last day, because the authors of its videos still exist.
-    """
-    if ENTITIES[entity].time_axis == "content":
-        content_end = (study.end + timedelta(days=1)).isoformat() if study.end else None
-        last = study.end or max(study.start, SystemClock().now().date()) + EXCLUSION_HORIZON
-        skipped = [midnight(day) for day in study.days_not_sampled(study.start, last)] or None
-        return dg.DailyPartitionsDefinition(
-            start_date=study.start.isoformat(), end_date=content_end, exclusions=skipped
-        )
-    periods = periods or ObservedPeriods(current_period(study, SystemClock().now()))
-    end = (periods.last + period_length(study)).isoformat() if periods.last else None
-    missed = [midnight(period) for period in periods.never_observed] or None
-    first = periods.first.isoformat()
-    if study.observe == "daily":
-        return dg.DailyPartitionsDefinition(start_date=first, end_date=end, end_offset=1, exclusions=missed)
-    return dg.WeeklyPartitionsDefinition(start_date=first, end_date=end, day_offset=1, end_offset=1, exclusions=missed)
 
 
 def code_version(study: StudySpec, collected_entity: CollectedEntity) -> str:
@@ -168,7 +138,7 @@ def collected_asset(
         # Imported here, so that loading the code location does not load the collector and the charts.
         from research_assets.assets.run_events import CollectionRun
 
-        days = tuple(date.fromisoformat(key) for key in context.partition_keys)
+        days = _selected_days(context)
         entities = [collected_entity.entity for collected_entity in collected_entities]
         budget = research_api.request_budget(
             config.max_requests, budget_run_id(context.instance, context.run), study.name, entities
@@ -243,6 +213,21 @@ def _partition_text(study: StudySpec, entity: str) -> str:
         f"the {period} in which it was observed; "
         "the API returns current values only, so past periods cannot be collected"
     )
+
+
+def _selected_days(context: dg.AssetExecutionContext) -> tuple[date, ...]:
+    """Return the partitions of a run. Raises Failure without a retry if it has none, or one that the asset lacks."""
+    names = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+    advice = "No request was sent. Materialize assets with other partitions in runs of their own."
+    try:
+        days = tuple(date.fromisoformat(key) for key in context.partition_keys)
+    # A run of several assets has one range of partitions for all of them. Dagster's error has no public class.
+    except Exception as error:
+        text = f"The partitions of this run are not partitions of {names}: {log_text(str(error).strip())}. {advice}"
+        raise dg.Failure(text, allow_retries=False) from error
+    if not days:
+        raise dg.Failure(f"This run selects no partition of {names}. {advice}", allow_retries=False)
+    return days
 
 
 def _is_manual_single_partition(context: dg.AssetExecutionContext) -> bool:

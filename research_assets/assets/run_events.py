@@ -166,7 +166,7 @@ class CollectionRun:
             "Partition %s is %s: %s. Next try: %s",
             partition,
             result.state,
-            reason or "no reason recorded",
+            reason.rstrip(".") or "no reason recorded",
             _format_time(result.next_try),
         )
 

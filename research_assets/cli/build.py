@@ -62,7 +62,7 @@ def marts_blocker(executor: "RunExecutor", settings: "Settings") -> tuple[str | 
         location=CODE_LOCATION,
     )
     blocker = build_blocker(state, now, timedelta(0))
-    is_new = state.data_until is not None and (state.built is None or state.data_until > state.built)
+    is_new = bool(state.data.unbuilt)
     return blocker, blocker is not None and is_new and not state.collecting and not state.building
 
 

@@ -129,6 +129,11 @@ _INTERRUPTED = "Query interrupted"
 """Message of the RuntimeError that DuckDB raises instead of KeyboardInterrupt after Ctrl-C in a query."""
 
 
+def _is_database_error(error: Exception) -> bool:
+    """Return whether a database failed. Dagster's is the only one whose errors have no class of this project."""
+    return "sqlalchemy.exc" in sys.modules and isinstance(error, import_reference("sqlalchemy.exc:DBAPIError"))
+
+
 def _has_current_folder() -> bool:
     try:
         Path.cwd()
@@ -172,6 +177,15 @@ class LazyGroup(click.Group):
             # Subclasses of ClickException quote the arguments of the person at the terminal and nothing else.
             if is_known_error(error) or type(error) is click.ClickException:
                 raise click.ClickException(terminal_text(str(error))) from error
+            if _is_database_error(error):
+                raise click.ClickException(
+                    terminal_text(
+                        "The storage of Dagster could not be used: "
+                        f"{str(error.__cause__ or error).strip().rstrip('.')}. All stored data is kept. Make the "
+                        "folder DAGSTER_HOME writable, make room on its disk, or start its database, and run the "
+                        "command again: it continues where it stopped."
+                    )
+                ) from error
             if isinstance(error, RuntimeError) and str(error) == _INTERRUPTED:
                 raise click.Abort from error
             if isinstance(error, FileNotFoundError) and not _has_current_folder():

@@ -74,6 +74,7 @@ def command() -> None:
     from research_assets.compliance.retention import deletion_notice
     from research_assets.planning.coverage_summary import read_state_counts
     from research_assets.quota.server_time import server_clock_or_local
+    from research_assets.storage.listing import matching_paths
     from research_assets.study.left_out import describe_left_out
     from research_assets.study.loader import overlooked_files
     from research_assets.units.coverage import read_days_without_videos
@@ -106,6 +107,10 @@ def command() -> None:
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
         if new := sorted({study.name for study in studies} - {count.study for count in counts}):
             console.print(f"No data yet: {', '.join(new)}. What starts next: research-assets collect --dry-run")
+    elif next(matching_paths(settings.captures, "*/study=*/*/*.jsonl.zst"), None) is not None:
+        console.print(
+            "\nThe raw tables are empty. Build them from the captures, without a request: research-assets replay"
+        )
     else:
         console.print(
             f"\nNo data collected yet. Start with: {UI_COMMAND}\nWithout the UI: research-assets collect\n"

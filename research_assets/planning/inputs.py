@@ -8,7 +8,7 @@ to do".
 Not here: the decision (see agenda.py); which units a study expects of a partition (see units/targets.py).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import date, datetime
@@ -117,7 +117,7 @@ def read_agenda_inputs(
             for entity in study_entities(study):
                 if entity == "comments":
                     seen = _materialized(materialized, study.name, entity)
-                    statuses[study.name, entity] = _with_materialized(lists.comments(days, seen or ()), seen)
+                    statuses[study.name, entity] = _with_materialized(lists.comments(days), seen)
                 elif entity != "videos":
                     periods = lists.accounts(entity, days)
                     statuses[study.name, entity] = (
@@ -292,13 +292,8 @@ class ListStatusReader:
     def __init__(self, settings: Settings, raw: RawTables, study: StudySpec, now: datetime) -> None:
         self._settings, self._raw, self._study, self._now = settings, raw, study, now
 
-    def comments(
-        self, days: Mapping[date, PartitionStatus], materialized: Collection[date]
-    ) -> dict[date, PartitionStatus]:
-        """Return the status of the comments of each day whose videos are collected.
-
-        A `materialized` day without attempts had nothing to collect.
-        """
+    def comments(self, days: Mapping[date, PartitionStatus]) -> dict[date, PartitionStatus]:
+        """Return the status of the comments of each day whose videos are collected."""
         attempts = {
             day: (is_settled, n_unconfirmed, last_at)
             for day, is_settled, n_unconfirmed, last_at in query_raw(
@@ -324,7 +319,7 @@ class ListStatusReader:
             if n_unconfirmed and self._study.comments.videos == "top":
                 # After a newer observation other videos may be the most commented ones.
                 is_current = False
-            if is_current or (day not in attempts and day in materialized):
+            if is_current:
                 statuses[day] = PartitionStatus(
                     unconfirmed_units=n_unconfirmed,
                     next_try=self._study.counts_confirmed_at(day) if n_unconfirmed else None,
@@ -333,7 +328,7 @@ class ListStatusReader:
             else:
                 unread.append(day)
         reply_ratio = reply_request_ratio(self._raw, self._study.name) if unread else 0.0
-        for day, units, targets in self._comment_units(unread):
+        for day, units, targets in self._comment_units(unread, attempts):
             status = self._status("comments", targets, units, None)
             if status.unconfirmed_units and not status.waiting_units:
                 status = replace(status, next_try=self._study.counts_confirmed_at(day))
@@ -343,14 +338,24 @@ class ListStatusReader:
             statuses[day] = status
         return statuses
 
-    def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, UnitStatus], list[Target]]]:
+    def _comment_units(
+        self, days: Sequence[date], attempted: Container[date]
+    ) -> Iterator[tuple[date, Mapping[str, UnitStatus], list[Target]]]:
         """Yield for each day the status of its comment units and the units that the study expects."""
         for begin in range(0, len(days), _DAYS_PER_READ):
             chunk = days[begin : begin + _DAYS_PER_READ]
+            with_units = [day for day in chunk if day in attempted]
             units_by_day = _by_partition(
                 read_unit_status(
-                    self._raw, "comments", study=self._study.name, partitions=chunk, captures=self._settings.captures
+                    self._raw,
+                    "comments",
+                    study=self._study.name,
+                    partitions=with_units,
+                    captures=self._settings.captures,
                 )
+                # Days without comments stay without units, and each tick reads them.
+                if with_units
+                else ()
             )
             videos = video_targets_by_day(self._raw, self._study, chunk)
             replies = reply_targets_by_day(self._raw, self._study, chunk)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from research_assets.settings import Settings
+from research_assets.storage.listing import matching_paths
 
 BOARD_SUFFIX = "-coverage.html"
 """End of the name of a coverage board. The name of a study has no hyphen, so no report has such a name."""
@@ -24,7 +25,7 @@ def board_path(settings: Settings, study: str) -> Path:
 
 def pages_of_other_studies(settings: Settings, studies: Iterable[str]) -> list[Path]:
     """Return the reports and coverage boards in the folder of studies that are not among some studies."""
-    boards = settings.reports.glob(f"*{BOARD_SUFFIX}")
+    boards = matching_paths(settings.reports, f"*{BOARD_SUFFIX}")
     others = {board.name.removesuffix(BOARD_SUFFIX) for board in boards} - set(studies)
     pages = [path(settings, name) for name in sorted(others) for path in (report_path, board_path)]
     return [page for page in pages if page.exists()]

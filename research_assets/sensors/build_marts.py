@@ -5,8 +5,7 @@ Not here: the build itself (see assets/warehouse.py and warehouse/build.py).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -15,15 +14,15 @@ from research_assets.resources import CollectorResource
 from research_assets.sensors.collection_plan import collected_keys
 from research_assets.sensors.run_history import active_runs, is_of_location, location_of, selected_keys
 from research_assets.settings import Settings
-from research_assets.storage.listing import matching_paths
 from research_assets.study.spec import StudySpec
+from research_assets.warehouse.changes import Publications, list_publications
 
 QUIET_INTERVALS = 4
 """Sensor intervals without new data after which a batch is over. By then the sensor quota_window has had a tick that
 could have started more runs."""
 
-DATA_UNTIL_TAG = ".dagster/research_data_until"
-"""Run tag of a build: the time of the newest data for which it was requested. The UI hides tags with this prefix."""
+DATA_TAG = ".dagster/research_data"
+"""Run tag of a build: a digest of the new data for which it was requested. The UI hides tags with this prefix."""
 
 _MAX_RUNS = 16
 """Runs of the sensor that are searched for its last one: another code location may have a sensor of the same name."""
@@ -46,16 +45,14 @@ Terms: docs/glossary.md"""
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """The facts for the decision: times of the newest data and of the last build, active runs and failing checks.
+    """The facts for the decision: the new data and the build of them, active runs and failing checks.
 
-    `data_until` is the time of the newest data, `built` the start of the run that published the marts, and
-    `requested_until` the tag of the newest data for which a build was already requested. `collecting` counts collection
-    runs, `building` says whether a build is active.
+    `requested` is the tag of the data for which a build was requested last. `collecting` counts collection runs,
+    `building` says whether a build is active.
     """
 
-    data_until: datetime | None
-    built: datetime | None
-    requested_until: str | None
+    data: Publications
+    requested: str | None
     collecting: int
     building: bool
     failing_checks: Sequence[str] = ()
@@ -63,10 +60,10 @@ class BuildState:
 
 def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | None:
     """Return why no build starts now, None if one starts. `quiet` is the time without new data that ends a batch."""
-    if state.data_until is None:
+    if state.data.newest is None:
         return "No data collected yet."
-    if state.built is not None and state.data_until <= state.built:
-        return f"The marts contain all data collected until {state.data_until:%Y-%m-%d %H:%M} UTC."
+    if state.data.unbuilt_newest is None:
+        return f"The marts contain all data collected until {state.data.newest:%Y-%m-%d %H:%M} UTC."
     if state.building:
         return "A build is running."
     if state.collecting:
@@ -74,24 +71,19 @@ def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | N
             f"{pluralize(state.collecting, 'collection run')} in progress. The marts are built after the last one ends."
         )
     # Data from the future was stored while the machine's clock was ahead.
-    if abs(now - state.data_until) < quiet:
+    if abs(now - state.data.unbuilt_newest) < quiet:
         return f"New data arrived recently. The marts are built once no data has arrived for {_format_duration(quiet)}."
     if state.failing_checks:
         return (
             f"New data is waiting, but {pluralize(len(state.failing_checks), 'blocking check')} failed: "
             f"{', '.join(state.failing_checks)}. Open the check in the UI, fix the cause and run the check again."
         )
-    if state.requested_until == data_until_tag(state.data_until):
+    if state.requested == state.data.unbuilt:
         return (
             "The build of this data was not published; see its run for the reason. The sensor builds again when new "
             "data arrives. To build now, run `research-assets build` or materialize the group `warehouse/marts`."
         )
     return None
-
-
-def data_until_tag(newest: datetime) -> str:
-    """Return the time of the newest data as the value of a run tag."""
-    return newest.astimezone(UTC).isoformat()
 
 
 def build_marts_on_new_data(
@@ -130,17 +122,16 @@ def build_marts_on_new_data(
         reason = build_blocker(
             state, collector.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
         )
-        newest = state.data_until
-        if reason is not None or newest is None:
+        if reason is not None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(
-            run_key=data_until_tag(newest),
+            run_key=state.data.unbuilt,
             asset_selection=[*warehouse, *reports],
             # The blocking checks run in the same run, before the build: a run that paused may not have run them.
             asset_check_keys=[*blocking_checks, *checks_after_build] or None,
-            tags={DATA_UNTIL_TAG: data_until_tag(newest), "dagster/priority": "1"},
+            tags={DATA_TAG: state.data.unbuilt, "dagster/priority": "1"},
         )
-        return dg.SensorResult(run_requests=[request], cursor=data_until_tag(newest))
+        return dg.SensorResult(run_requests=[request], cursor=state.data.unbuilt)
 
     return sensor
 
@@ -161,34 +152,23 @@ def read_build_state(
     """
     runs = active_runs(instance, now, location)
     return BuildState(
-        data_until=last_publication(settings.raw),
-        built=_last_build_started_at(instance, warehouse) if settings.warehouse.exists() else None,
-        requested_until=_last_requested(instance, location),
+        data=list_publications(settings, is_built=_is_materialized(instance, warehouse)),
+        requested=_last_requested(instance, location),
         collecting=sum(1 for run in runs if selected_keys(run, collected)),
         building=any(selected_keys(run, warehouse) for run in runs),
         failing_checks=_failing_checks(instance, blocking_checks),
     )
 
 
-def last_publication(raw: Path) -> datetime | None:
-    """Return the time at which a collection last published data. Each publication writes a file of raw/coverage."""
-    timestamps = [path.stat().st_mtime for path in matching_paths(raw / "coverage", "study=[!_]*/day=*/*.parquet")]
-    return datetime.fromtimestamp(max(timestamps), UTC) if timestamps else None
-
-
-def _last_build_started_at(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> datetime | None:
-    """Return the start of the run that last published the marts. The build contains the data that existed then."""
-    events = instance.get_latest_materialization_events(list(warehouse))
-    runs = {event.run_id for event in events.values() if event is not None}
-    records = instance.get_run_records(filters=dg.RunsFilter(run_ids=list(runs))) if runs else []
-    started = [record.start_time for record in records if record.start_time is not None]
-    return datetime.fromtimestamp(max(started), UTC) if started else None
+def _is_materialized(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> bool:
+    """Return whether Dagster knows of a build of the marts; it does not if its storage was deleted."""
+    return any(instance.get_latest_materialization_events(list(warehouse)).values())
 
 
 def _last_requested(instance: dg.DagsterInstance, location: str | None) -> str | None:
     by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": "build_marts_on_new_data"})
     runs = instance.get_runs(filters=by_sensor, limit=_MAX_RUNS)
-    return next((run.tags.get(DATA_UNTIL_TAG) for run in runs if is_of_location(run, location)), None)
+    return next((run.tags.get(DATA_TAG) for run in runs if is_of_location(run, location)), None)
 
 
 def _failing_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> list[str]:

@@ -7,11 +7,13 @@ which work comes first (see planning/agenda.py), and how runs are read from the 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import dagster as dg
 
-from research_assets.clock import MAX_CLOCK_SKEW, Clock
+from research_assets.clock import Clock
+from research_assets.fields import ENTITIES
+from research_assets.partitions import partitions_def
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
 from research_assets.planning.limits import Limits
@@ -24,6 +26,9 @@ from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
 from research_assets.units.periods import ObservedPeriods
+
+_FAILED = "FAILED"
+"""Dagster's status of a partition whose last run failed, materialized before or not."""
 
 NO_LIMITS = Limits()
 """The limits of the sensor."""
@@ -124,9 +129,10 @@ def _read_inputs(
     )
     pools, used = read_pools(settings, clock)
 
+    specs = {study.name: study for study in studies}
+
     def materialized(study: str, entity: str) -> list[date]:
-        partitions = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
-        return [date.fromisoformat(partition) for partition in partitions]
+        return _shown_as_materialized(instance, specs[study], entity)
 
     inputs = read_agenda_inputs(settings, studies, pools, now, used=used, materialized=materialized)
     backing_off_until: dict[StudyEntity, datetime] = {}
@@ -140,12 +146,23 @@ def _read_inputs(
         # Runs end by the machine's clock, which may differ from server time.
         if ended_at is None:
             continue
-        backoff = run_history.backoff(n_ticks)
-        wait = ended_at + backoff - collector.clock.now()
-        # A longer wait means that the run ended while the machine's clock was ahead.
-        if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
-            backing_off_until[key] = now + wait
+        local_now = collector.clock.now()
+        if (ends_at := run_history.backoff_ends_at(n_ticks, ended_at, local_now)) is not None:
+            backing_off_until[key] = now + (ends_at - local_now)
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
+
+
+def _shown_as_materialized(instance: dg.DagsterInstance, study: StudySpec, entity: str) -> list[date]:
+    """Return the partitions that the UI shows as materialized: a day whose last run failed is none of them."""
+    key = dg.AssetKey([study.name, entity])
+    partitions = sorted(instance.get_materialized_partitions(key))
+    if partitions and ENTITIES[entity].time_axis == "content":
+        definition = partitions_def(study, entity)
+        known = [partition for partition in partitions if definition.has_partition_key(partition)]
+        statuses = instance.get_status_by_partition(key, known, definition) or {}
+        failed = {partition for partition, status in statuses.items() if status and status.value == _FAILED}
+        partitions = [partition for partition in partitions if partition not in failed]
+    return [date.fromisoformat(partition) for partition in partitions]
 
 
 def _without_unknown_periods(

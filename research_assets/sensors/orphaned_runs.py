@@ -17,8 +17,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from research_assets.clock import Clock
-from research_assets.sensors.run_history import is_of_location, location_of
+from research_assets.clock import MAX_CLOCK_SKEW, Clock
+from research_assets.sensors.run_history import is_of_location, location_of, read_cursor
 from research_assets.sensors.run_process import RunProcess, noted_process
 from research_assets.settings import Settings
 from research_assets.storage.lock_errors import LockError
@@ -56,13 +56,19 @@ def fail_orphaned_runs(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         if not isinstance(context.instance.run_launcher, dg.DefaultRunLauncher):
             return dg.SkipReason("Runs are not processes of this host: the instance has another launcher.")
         orphaned = find_orphaned(context.instance, location_of(context), settings.state, clock.now())
-        failed = fail_orphaned(context.instance, orphaned, before=json.loads(context.cursor or "[]"))
+        failed = fail_orphaned(context.instance, orphaned, before=_read_before(context))
         context.update_cursor(json.dumps([*orphaned]))
         return dg.SkipReason(
             f"Marked as failed: {', '.join(failed)}." if failed else "Every started run has its process."
         )
 
     return sensor
+
+
+def _read_before(context: dg.SensorEvaluationContext) -> Collection[str]:
+    """Return the orphaned runs of the last tick; none if a person has set another cursor."""
+    before = read_cursor(context)
+    return before if isinstance(before, list) else []
 
 
 def find_orphaned(
@@ -105,8 +111,9 @@ def _has_lost_host(
     except LockError:
         return False
     since = run.tags.get(_FREE_SINCE_TAG)
-    if is_free and since:
-        return now - datetime.fromisoformat(since) >= REMOTE_LIMIT
+    # A time of the future was noted while the clock of a machine was ahead.
+    if is_free and since and (free_for := now - datetime.fromisoformat(since)) > -MAX_CLOCK_SKEW:
+        return free_for >= REMOTE_LIMIT
     if is_free or since:
         instance.add_run_tags(run.run_id, {_FREE_SINCE_TAG: now.isoformat() if is_free else ""})
     return False

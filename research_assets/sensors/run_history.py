@@ -3,12 +3,14 @@
 Not here: the decisions that the sensors base on them (see collection.py and build_marts.py).
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.fields import ENTITIES
 from research_assets.planning.types import StudyEntity
 from research_assets.resources import ASSET_TAG
@@ -57,6 +59,14 @@ def location_of(context: dg.SensorEvaluationContext) -> str | None:
     """Return the name of the code location whose sensor is evaluated; None in a test without one."""
     origin = context.code_location_origin
     return origin.location_name if origin is not None else None
+
+
+def read_cursor(context: dg.SensorEvaluationContext) -> Any:
+    """Return the JSON value of a sensor's cursor; None for a first tick or a text that a person has set in the UI."""
+    try:
+        return json.loads(context.cursor or "null")
+    except ValueError:
+        return None
 
 
 def is_of_location(run: dg.DagsterRun, location: str | None) -> bool:
@@ -149,6 +159,15 @@ def runs_without_progress(
             if ended_at is None and record.end_time is not None:
                 ended_at = datetime.fromtimestamp(record.end_time, UTC)
     return len(ticks), ended_at
+
+
+def backoff_ends_at(n_failed: int, ended_at: datetime, now: datetime) -> datetime | None:
+    """Return when the wait after failed runs ends; None if it has ended. Both times are the machine's.
+
+    A longer wait means that the run ended while the machine's clock was ahead: then nothing waits.
+    """
+    wait = ended_at + backoff(n_failed) - now
+    return now + wait if timedelta(0) < wait <= backoff(n_failed) + MAX_CLOCK_SKEW else None
 
 
 def backoff(n_ticks: int) -> timedelta:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from research_assets.alerts import append_alert, post_webhook
 from research_assets.clock import Clock
-from research_assets.sensors.run_history import location_of
+from research_assets.sensors.run_history import location_of, read_cursor
 from research_assets.settings import Settings
 from research_assets.text import log_text
 
@@ -58,11 +58,14 @@ def new_failures(
     newest: dict[str, TickFailure] = {}
     for failure in sorted(failures, key=lambda failure: failure.at):
         newest[failure.key] = failure
+    # A report of the future was made while the machine's clock was ahead.
     to_report = [
-        failure for key, failure in newest.items() if key not in reported or failure.at - reported[key] >= REPEAT_AFTER
+        failure
+        for key, failure in newest.items()
+        if key not in reported or abs(failure.at - reported[key]) >= REPEAT_AFTER
     ]
     last_at = max((failure.at for failure in newest.values()), default=None)
-    recent = {key: at for key, at in reported.items() if last_at is None or last_at - at < 2 * REPEAT_AFTER}
+    recent = {key: at for key, at in reported.items() if last_at is None or abs(last_at - at) < 2 * REPEAT_AFTER}
     return to_report, recent | {failure.key: failure.at for failure in to_report}
 
 
@@ -77,8 +80,7 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = clock.now()
-        cursor = json.loads(context.cursor or "{}")
-        reported = {key: datetime.fromisoformat(at) for key, at in cursor.get("reported", {}).items()}
+        reported = _read_reported(context)
         failures = _failed_ticks(context.instance, now - LOOKBACK, location_of(context))
         to_report, reported = new_failures(failures, reported)
         for failure in to_report:
@@ -91,6 +93,14 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
         )
 
     return sensor
+
+
+def _read_reported(context: dg.SensorEvaluationContext) -> dict[str, datetime]:
+    """Return the last reports in the cursor; none if a person has set another text."""
+    try:
+        return {key: datetime.fromisoformat(at) for key, at in read_cursor(context)["reported"].items()}
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return {}
 
 
 def _send_alert(settings: Settings, failure: TickFailure) -> None:

@@ -19,7 +19,7 @@ from research_assets.resources import CollectorResource
 from research_assets.sensors.run_history import (
     ACTIVE_STATUSES,
     VERIFICATION_JOB,
-    backoff,
+    backoff_ends_at,
     is_of_location,
     location_of,
 )
@@ -141,7 +141,7 @@ def _blocker(instance: dg.DagsterInstance, now: datetime, location: str | None) 
         return "A step of verification is running."
     records = instance.get_run_records(filters=dg.RunsFilter(job_name=VERIFICATION_JOB), limit=_MAX_RUNS)
     n_failed, ended_at = _failures([one for one in records if is_of_location(one.dagster_run, location)])
-    if n_failed and ended_at is not None and now < (again := ended_at + backoff(n_failed)):
+    if n_failed and ended_at is not None and (again := backoff_ends_at(n_failed, ended_at, now)) is not None:
         return f"The last {n_failed} runs failed. Next attempt: {again:%Y-%m-%d %H:%M} UTC."
     return None
 

@@ -56,7 +56,8 @@ def find_capture_problems(captures: Path, raw: Path, study: str, now: datetime) 
         except DamagedCapture as error:
             yield CaptureProblem("damaged file", path, since, error.reason, is_loaded)
             continue
-        if manifest.units and not is_loaded and now - since > PUBLISH_GRACE:
+        # A file of the future was written while the machine's clock was ahead.
+        if manifest.units and not is_loaded and abs(now - since) > PUBLISH_GRACE:
             reason = f"{manifest.rows:,} {'row' if manifest.rows == 1 else 'rows'} not in the raw tables"
             yield CaptureProblem("not loaded", path, since, reason, is_loaded)
 

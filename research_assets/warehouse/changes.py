@@ -9,10 +9,11 @@ reads the raw tables.
 Not here: calls of dbt (see dbt_runner.py) and the build itself (see build.py).
 """
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ BuildRecord = Mapping[str, Any]
 
 OPEN_COVERAGE_SUFFIX = "-open.parquet"
 """File ending of the coverage of an open journal: rewritten while the journal grows, removed when it is sealed."""
+
+
+_COVERAGE = "coverage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +94,77 @@ def _repair(settings: Settings, present: Mapping[str, FileStamps]) -> list[str]:
 
 def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
     """Return every Parquet file of the raw tables that readers see, with a stamp: inode, size and time of change."""
-    listed: dict[str, dict[str, dict[str, str]]] = {}
-    for table in fields.raw_tables():
-        days: dict[str, dict[str, str]] = {}
-        for study in _entries(raw / table, "study="):
-            for day in _entries(Path(study.path), "day="):
-                with os.scandir(day.path) as entries:
-                    stamps = {e.name: file_stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
-                if stamps and study.name != f"study={PLACEHOLDER_STUDY}":
-                    days[f"{study.name}/{day.name}"] = stamps
-        listed[table] = days
-    return listed
+    return {table: _list_table(raw / table) for table in fields.raw_tables()}
+
+
+def _list_table(table: Path) -> dict[str, dict[str, str]]:
+    days: dict[str, dict[str, str]] = {}
+    for study in _entries(table, "study="):
+        for day in _entries(Path(study.path), "day="):
+            with os.scandir(day.path) as entries:
+                stamps = {e.name: file_stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
+            if stamps and study.name != f"study={PLACEHOLDER_STUDY}":
+                days[f"{study.name}/{day.name}"] = stamps
+    return days
+
+
+@dataclass(frozen=True, slots=True)
+class Publications:
+    """Files of raw/coverage, of which each publication of a collection writes one.
+
+    `newest` is the time of the newest of them (UTC), None if there is none. `unbuilt_newest` is that of the files that
+    the published warehouse does not contain, and `unbuilt` a digest of these; empty if there is none. The times are
+    those of the machine, whose clock may have been wrong: they never show whether a file is new.
+    """
+
+    newest: datetime | None
+    unbuilt: str
+    unbuilt_newest: datetime | None
+
+
+def list_publications(settings: Settings, *, is_built: bool = True) -> Publications:
+    """Return the files of raw/coverage, compared with those of the published warehouse.
+
+    Without `is_built` the warehouse counts as not published.
+    """
+    present = _without_inodes(_list_table(settings.raw / _COVERAGE))
+    built = _without_inodes(_built_coverage(settings)) if is_built and present else {}
+    unbuilt = {path: stamp for path, stamp in present.items() if built.get(path) != stamp}
+    digest = hashlib.sha256(repr(sorted(unbuilt.items())).encode()).hexdigest()[:16] if unbuilt else ""
+    return Publications(_newest(present.values()), digest, _newest(unbuilt.values()))
+
+
+def _built_coverage(settings: Settings) -> FileStamps:
+    """Return the files of raw/coverage in the published warehouse; none if the record is that of another file.
+
+    A person may have written to the warehouse since it was published, which adds no raw file, and a copy of the data
+    folder has other inodes.
+    """
+    try:
+        line = _record_path(settings).read_bytes()
+        record: BuildRecord = orjson.loads(line) if is_intact(line) else {}
+        recorded, published = record["file"].split(":"), file_stamp(settings.warehouse.stat()).split(":")
+        is_same = recorded[0] == published[0] or recorded[1:] == published[1:]
+        stamps: FileStamps = record["file_stamps"][_COVERAGE] if is_same else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return stamps
+
+
+def _without_inodes(files_of_days: FileStamps) -> dict[str, tuple[int, int]]:
+    """Return size and time of change (nanoseconds) by path.
+
+    Some file systems number their inodes again while they are mounted (FAT, exFAT).
+    """
+    stamps = {
+        f"{day}/{name}": stamp.split(":") for day, names in files_of_days.items() for name, stamp in names.items()
+    }
+    return {path: (int(size), int(changed)) for path, (_, size, changed) in stamps.items()}
+
+
+def _newest(stamps: Iterable[tuple[int, int]]) -> datetime | None:
+    changed = max((changed for _, changed in stamps), default=None)
+    return None if changed is None else datetime.fromtimestamp(changed / 1e9, UTC)
 
 
 def scratch_path(settings: Settings) -> Path:

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 
 from research_assets import sandbox
-from research_assets.assets.collected import partitions_def
 from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
 from research_assets.component import study_assets
 from research_assets.fields import ENTITIES
+from research_assets.partitions import partitions_def
 from research_assets.resources import build_resources
 from research_assets.settings import Settings
 from research_assets.study.day_sample import DaySample

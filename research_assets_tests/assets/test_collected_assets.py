@@ -185,6 +185,25 @@ def test_day_that_is_too_fresh_fails_without_a_request(make_harness: Build) -> N
     assert harness.requests_sent("video/query") == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        ("2026-01-30", "2026-02-03", "2026-01-30 is before"),
+        ("2026-02-09", "2026-02-11", "2026-02-11 is after"),
+        ("2026-02-05", "2026-02-03", "selects no partition of gardening/videos"),
+    ],
+    ids=["before-the-study", "after-the-study", "backwards"],
+)
+def test_run_of_other_partitions_fails_without_a_request(
+    make_harness: Build, first: str, last: str, message: str
+) -> None:
+    harness = make_harness()
+    result = harness.run("videos", first=first, last=last)
+    assert message in failure_message(result)
+    assert "No request was sent. Materialize assets with other partitions" in failure_message(result)
+    assert harness.requests_sent("video/query") == 0
+
+
 def test_range_that_ends_in_fresh_days_collects_the_other_days(make_harness: Build) -> None:
     harness = make_harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
     result = harness.run("videos", first="2026-02-05", last="2026-02-09")

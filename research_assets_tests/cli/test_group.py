@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from sqlite3 import connect
 
 import click
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import create_engine
 
 from research_assets.cli.main import COMMANDS, KNOWN_ERRORS, import_reference, main
 from research_assets.settings import SettingsError
@@ -74,6 +76,17 @@ def test_disk_error_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = FileNotFoundError(errno.ENOENT, "No such file", "/data/raw")
     monkeypatch.setattr(main, "get_command", lambda *_: failing(missing))
     assert CliRunner().invoke(main, ["replay"]).exception is missing
+
+
+def test_error_of_dagsters_storage_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def command() -> None:
+        create_engine("sqlite://", creator=lambda: connect("file:/nowhere/runs.db?mode=ro", uri=True)).connect()
+
+    monkeypatch.setattr(main, "get_command", lambda *_: command)
+    result = CliRunner().invoke(main, ["collect"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: The storage of Dagster could not be used: unable to open database file. ")
 
 
 def test_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,22 +269,25 @@ def test_study_that_never_found_a_video_is_named_with_what_to_do(data_folder: Se
 def test_captures_that_are_not_in_the_raw_tables_are_shown_with_what_to_do(data_folder: Settings) -> None:
     page = make_answer("videos", [make_video(1), make_video(2)])
     unit_event = {"unit": "2026-02-01", "state": "complete"}
-    names = ("waiting", "recent", "damaged", "loaded", "loaded_and_damaged")
+    names = ("waiting", "from_future", "recent", "damaged", "loaded", "loaded_and_damaged")
     captures = {
         name: make_capture(data_folder.root, "videos", [(page, {"rows": 2})], units=[unit_event], study=name)
         for name in names
     }
+    assert "The raw tables are empty. Build them from the captures" in status().stdout, "after a restored backup"
     for name in ("loaded", "loaded_and_damaged"):
         write_capture(data_folder.raw, captures[name])
     for name in ("damaged", "loaded_and_damaged"):
         captures[name].write_bytes(captures[name].read_bytes()[:-5])
     an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
     os.utime(captures["waiting"], (an_hour_ago, an_hour_ago))
+    os.utime(captures["from_future"], (an_hour_ago + 365 * 86_400, an_hour_ago + 365 * 86_400))
     result = status()
     assert result.exit_code == 0, result.output
     text = " ".join(result.stdout.split())
-    assert "Captures with problems: 3, 2 captures without rows in the raw tables and the marts" in text
-    assert f"{captures['waiting'].name} (not loaded): 2 rows not in the raw tables." in text
+    assert "Captures with problems: 4, 3 captures without rows in the raw tables and the marts" in text
+    for name in ("waiting", "from_future"):
+        assert f"{captures[name].name} (not loaded): 2 rows not in the raw tables." in text
     for name in ("damaged", "loaded_and_damaged"):
         assert f"study={name}/2026-02-01/{captures[name].name} (damaged file): its content has changed" in text
     assert captures["recent"].name not in text

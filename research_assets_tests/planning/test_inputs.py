@@ -50,6 +50,19 @@ async def test_collected_days_have_open_comments(settings: Settings) -> None:
     assert not build_agenda(read_inputs(harness), harness.clock.now()).items
 
 
+async def test_comments_are_open_although_dagster_shows_their_days_as_materialized(settings: Settings) -> None:
+    # A day that had nothing to collect, a report by hand, or an instance that is newer than a restored backup.
+    harness = collect_harness(settings)
+    await harness.collect("videos", days(3), SHORT)
+    sampled = replace(SHORT, comments=CommentRule("sample", fraction=0.0001, seed=3))
+    pools, _ = read_pools(harness.settings, harness.server_clock)
+    for spec, n_open in ((sampled, 0), (SHORT, 3)):
+        inputs = read_agenda_inputs(
+            settings, (spec,), pools, harness.server_clock.now(), materialized=lambda *_: days(3)
+        )
+        assert {one.open_units for one in inputs.partition_status["garden", "comments"].values()} == {n_open}
+
+
 async def test_days_that_left_the_study_are_not_planned(settings: Settings) -> None:
     harness = collect_harness(settings)
     await harness.collect("videos", days(3), SHORT)

@@ -15,6 +15,7 @@ from research_assets.sandbox.server import RunningSandbox
 from research_assets.sensors import CheckKeys, build_automation
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
+from research_assets.warehouse import changes
 from research_assets_tests.assets.harness import sandbox_settings
 
 MARTS = dg.AssetKey(["marts", "coverage"])
@@ -52,7 +53,11 @@ class SensorHarness:
             harness.builds += 1
             if "marts" in harness.build_fails:
                 raise dg.Failure("a test of dbt failed", allow_retries=False)
-            settings.warehouse.write_text("")
+            settings.dbt_target.mkdir(parents=True, exist_ok=True)
+            settings.warehouse_build.write_text("")
+            raw_files = changes.list_raw_files(settings.raw)
+            changes.write_record(settings, changes.BuildInput(raw_files, None), "project")
+            settings.warehouse_build.rename(settings.warehouse)
 
         return dg.Definitions.merge(
             dg.Definitions(

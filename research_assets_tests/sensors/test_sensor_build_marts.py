@@ -1,5 +1,8 @@
 """The sensor builds the marts once per batch, and not while a collection runs or a blocking check fails."""
 
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,34 +15,34 @@ import pytest
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import build_marts
-from research_assets.sensors.build_marts import BuildState, build_blocker, data_until_tag
+from research_assets.sensors.build_marts import BuildState, build_blocker
 from research_assets.storage.raw_writer import write_rows
+from research_assets.warehouse.changes import Publications
 from research_assets_tests.assets.harness import NO_COMMENTS
 from research_assets_tests.sensors.sensor_harness import SensorHarness
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 QUIET = timedelta(minutes=2)
-NEW_DATA = BuildState(
-    data_until=NOW - timedelta(hours=1), built=None, requested_until=None, collecting=0, building=False
-)
+HOUR_AGO = NOW - timedelta(hours=1)
+NEW_DATA = BuildState(Publications(HOUR_AGO, "digest", HOUR_AGO), requested=None, collecting=0, building=False)
 
 
 def test_finished_batch_is_built() -> None:
     assert build_blocker(NEW_DATA, NOW, QUIET) is None
     assert build_blocker(NEW_DATA, NOW - timedelta(days=400), QUIET) is None, "stored while the clock was ahead"
-    assert build_blocker(replace(NEW_DATA, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
+    assert build_blocker(replace(NEW_DATA, requested="earlier data"), NOW, QUIET) is None
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (replace(NEW_DATA, data_until=None), "No data collected yet"),
-        (replace(NEW_DATA, built=NOW), "contain all data collected"),
+        (replace(NEW_DATA, data=Publications(None, "", None)), "No data collected yet"),
+        (replace(NEW_DATA, data=Publications(HOUR_AGO, "", None)), "contain all data collected"),
         (replace(NEW_DATA, building=True), "A build is running"),
         (replace(NEW_DATA, collecting=2), "2 collection runs in progress"),
-        (replace(NEW_DATA, data_until=NOW - QUIET / 2), "no data has arrived for 2 minutes"),
+        (replace(NEW_DATA, data=Publications(NOW, "digest", NOW - QUIET / 2)), "no data has arrived for 2 minutes"),
         (replace(NEW_DATA, failing_checks=["gardening/videos: ids"]), "gardening/videos: ids"),
-        (replace(NEW_DATA, requested_until=data_until_tag(NOW - timedelta(hours=1))), "was not published"),
+        (replace(NEW_DATA, requested="digest"), "was not published"),
     ],
 )
 def test_skipped_tick_names_what_blocks_the_build(state: BuildState, message: str) -> None:
@@ -69,6 +72,41 @@ def test_sensor_builds_once_per_batch(harness: SensorHarness) -> None:
     assert build(harness) is None
     assert "contain all data collected" in str(harness.skipped)
     assert harness.builds == 1
+
+
+@pytest.mark.parametrize("is_built", [True, False], ids=["built-then", "not-built-then"])
+def test_data_is_built_after_the_machine_had_a_clock_a_year_ahead(harness: SensorHarness, is_built: bool) -> None:
+    harness.studies = (replace(NO_COMMENTS, reobserve_days=(40,)),)
+    harness.advance()
+    year_ahead = time.time() + 365 * 86_400
+    for path in harness.settings.raw.glob("coverage/study=[!_]*/day=*/*.parquet"):
+        os.utime(path, (year_ahead, year_ahead))
+    harness.build_fails |= set() if is_built else {"marts"}
+    assert build(harness) is is_built
+    assert build(harness) is None
+    harness.build_fails.clear()
+    harness.at(NOW + timedelta(days=30))
+    harness.advance()
+    assert build(harness), "of data that is older than the newest file"
+    assert build(harness) is None
+
+
+def test_restored_data_is_built_although_it_is_older_than_the_marts(harness: SensorHarness, tmp_path: Path) -> None:
+    harness.advance()
+    backup = tmp_path / "backup"
+    harness.settings.raw.rename(backup)
+    harness.settings.raw.mkdir()
+    other = replace(NO_COMMENTS, name="allotment")
+    harness.studies = (other,)
+    harness.advance()
+    assert build(harness)
+    assert build(harness) is None
+    week_ago = time.time() - 7 * 86_400
+    for path in backup.glob("coverage/study=[!_]*/day=*/*.parquet"):
+        os.utime(path, (week_ago, week_ago))
+    shutil.copytree(backup, harness.settings.raw, dirs_exist_ok=True)
+    assert build(harness)
+    assert build(harness) is None
 
 
 def test_failed_build_is_repeated_only_for_new_data(harness: SensorHarness) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from research_assets.clock import SystemClock
 from research_assets.collect.types import RequestBudget
+from research_assets.partitions import partitions_def
 from research_assets.quota.ledger import Ledger, read_pools
 from research_assets.quota.server_time import server_clock
 from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_id
@@ -78,6 +79,13 @@ def test_changed_study_files_are_named_until_the_code_location_is_loaded_again()
     assert describe_changed_files(loaded, invalid) == (
         "Runs fail until the study files are corrected: a/defs.yaml:3: name: is missing."
     )
+
+
+def test_wait_after_a_failure_ends_although_the_clock_was_ahead() -> None:
+    minutes = timedelta(minutes=15)
+    assert run_history.backoff_ends_at(1, NOW - timedelta(minutes=5), NOW) == NOW + timedelta(minutes=10)
+    assert run_history.backoff_ends_at(1, NOW - minutes, NOW) is None
+    assert run_history.backoff_ends_at(1, NOW + timedelta(days=365), NOW) is None
 
 
 def test_sensor_collects_a_study_until_nothing_remains(make_harness: Build) -> None:
@@ -432,6 +440,28 @@ def test_data_collected_outside_dagster_is_materialized_without_a_request(make_h
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["rows kept"].value == 90
+
+
+def test_complete_days_of_a_failed_run_are_shown_as_materialized_again(make_harness: Build) -> None:
+    harness = make_harness(fixed_volume=3)
+    harness.advance()
+    key, definition = dg.AssetKey(["gardening", "videos"]), partitions_def(NO_COMMENTS, "videos")
+
+    def shown() -> set[str]:
+        statuses = harness.instance.get_status_by_partition(key, DAYS, definition) or {}
+        return {status.value for status in statuses.values() if status}
+
+    assert shown() == {"MATERIALIZED"}
+    tags = {"dagster/asset_partition_range_start": DAYS[0], "dagster/asset_partition_range_end": DAYS[4]}
+    config = {"ops": {"gardening__content": {"config": {"max_requests": -1}}}}
+    assert not harness.launch(
+        dg.RunRequest(asset_selection=[key], tags=tags, run_config=config, job_name="__ASSET_JOB")
+    ).success
+    assert shown() == {"MATERIALIZED", "FAILED"}
+    requests_before = harness.requests_sent()
+    assert not harness.tick()
+    assert shown() == {"MATERIALIZED"}
+    assert harness.requests_sent() == requests_before
 
 
 def test_days_without_comments_are_materialized_without_a_run(make_harness: Build) -> None:

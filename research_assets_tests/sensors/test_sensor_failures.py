@@ -111,6 +111,32 @@ def test_another_error_and_one_that_stays_cause_an_alert(
     assert json.loads(settings.alerts.read_text().splitlines()[0])["sensor"] == "quota_window"
 
 
+def test_alert_from_a_clock_that_was_ahead_hides_no_later_one(settings: Settings, clock: FakeClock) -> None:
+    ticks = TickHistory(settings, clock)
+    now = clock.moment
+    clock.moment = now + timedelta(days=365)
+    ticks.tick("torn")
+    ticks.watch()
+    reported = ticks.cursor
+    clock.moment = now
+    # An instance without the tick of the future.
+    ticks = TickHistory(replace(settings, root=settings.root / "other"), clock)
+    ticks.cursor = reported
+    ticks.tick("torn")
+    ticks.watch()
+    assert ticks.alerts == ["torn"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "3", '{"reported": 1}', '{"reported": {"a": "b"}}'])
+def test_cursor_that_a_person_has_set_stops_no_alert(settings: Settings, clock: FakeClock, text: str) -> None:
+    ticks = TickHistory(settings, clock)
+    ticks.cursor = text
+    ticks.tick("torn")
+    ticks.watch()
+    ticks.watch()
+    assert ticks.alerts == ["torn"]
+
+
 def test_failure_before_the_lookback_causes_no_alert(settings: Settings, clock: FakeClock) -> None:
     ticks = TickHistory(settings, clock)
     ticks.tick("torn")

@@ -85,7 +85,10 @@ def test_orphaned_run_is_marked_as_failed_at_the_second_tick(settings: Settings)
     # At the first tick the server that started the process can still report its death, and it knows the cause.
     def inspect(instance: dg.DagsterInstance, run_id: str) -> None:
         note(instance, replace(process_of(instance, run_id), pid=ended_process()))
-        sensor, cursor = fail_orphaned_runs(settings, SystemClock()), None
+        # A person can set any cursor in the UI.
+        sensor = fail_orphaned_runs(settings, SystemClock())
+        # A person can set any cursor in the UI.
+        cursor: str | None = "no list"
         messages: list[str] = []
         for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE):
             context = dg.build_sensor_context(instance, cursor=cursor)
@@ -199,6 +202,8 @@ def test_run_of_a_dead_host_is_marked_after_its_lock_was_free_for_five_minutes(
         assert not orphaned(4 * REMOTE_LIMIT - timedelta(seconds=1))
         assert orphaned(4 * REMOTE_LIMIT)
         assert "host lab-2" in find_orphaned(instance, None, state, NOW + 4 * REMOTE_LIMIT)[run_id]
+        assert not orphaned(-2 * REMOTE_LIMIT), "noted while the clock was ahead"
+        assert orphaned(-REMOTE_LIMIT)
         # A run of another data folder, and one without a database.
         for changed in (replace(elsewhere, folder="0123"), replace(elsewhere, folder="")):
             note(instance, changed)

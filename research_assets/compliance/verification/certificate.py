@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.compliance.plan import RECEIPTS
 from research_assets.compliance.verification import due
 from research_assets.compliance.verification.guards import EXPLANATIONS
@@ -34,7 +35,8 @@ def certificates_folder(settings: Settings) -> Path:
 class StoredItems:
     """Stored items of one kind: due within the lead time, overdue, and times (UTC; None without an item).
 
-    `n_late` are those that fall due before half of the lead time has passed.
+    `n_late` are those that fall due before half of the lead time has passed. With `is_from_future` an item was verified
+    after the time of the certificate, so the clock is behind and the numbers of due items prove nothing.
     """
 
     kind: str
@@ -43,7 +45,9 @@ class StoredItems:
     n_late: int
     n_overdue: int
     oldest_verified_at: datetime | None
+    newest_verified_at: datetime | None
     first_due_at: datetime | None
+    is_from_future: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,12 @@ class Certificate:
         """Return what is not as the terms require, or will not be soon, each with what to do; empty if all is well."""
         found = []
         for items in self.stored:
+            if items.is_from_future:
+                found.append(
+                    f"{items.kind.capitalize()}s were verified at {_time(items.newest_verified_at)}, after the time of "
+                    f"this certificate ({_time(self.written_at)}), so it does not show which items are due. The clock "
+                    "of this machine is behind. Set it, then run `research-assets verify --certificate`."
+                )
             if items.n_overdue:
                 found.append(
                     f"{items.n_overdue:,} of {items.n_stored:,} {items.kind}s are overdue: not verified for "
@@ -132,8 +142,8 @@ class Certificate:
 
     @property
     def is_late(self) -> bool:
-        """Return whether an item is overdue, or falls due before half of the lead time has passed."""
-        return any(items.n_late for items in self.stored)
+        """Return whether an item is overdue, falls due before half of the lead time has passed, or that is unknown."""
+        return any(items.n_late or items.is_from_future for items in self.stored)
 
     def count_withdrawn(self) -> Counter[tuple[str, str]]:
         """Return the withdrawn items by kind and state: `removed` or `not removed`."""
@@ -242,7 +252,20 @@ def _stored(settings: Settings, kind: str, now: datetime) -> StoredItems:
     n_late = count_held(settings, kind, overdue + (last_due - overdue) / 2, overdue).n_due
     held = count_held(settings, kind, last_due, overdue)
     first_due = held.earliest + due.interval(settings) if held.earliest else None
-    return StoredItems(kind, held.n_held, held.n_due, n_late, held.n_overdue, held.earliest, first_due)
+    # The time of a verification is that of the API, which may differ from this machine's. A sandbox may show any time.
+    limit = settings.clock_limit
+    is_from_future = limit is not None and held.latest is not None and held.latest > now + limit + MAX_CLOCK_SKEW
+    return StoredItems(
+        kind=kind,
+        n_stored=held.n_held,
+        n_due=held.n_due,
+        n_late=n_late,
+        n_overdue=held.n_overdue,
+        oldest_verified_at=held.earliest,
+        newest_verified_at=held.latest,
+        first_due_at=first_due,
+        is_from_future=is_from_future,
+    )
 
 
 def _task(task: Task) -> CertifiedTask:

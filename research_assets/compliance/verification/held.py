@@ -33,12 +33,13 @@ _LAST_SECOND = 253_402_300_799
 
 @dataclass(frozen=True, slots=True)
 class HeldIds:
-    """Ids of a kind: their number, those verified at or before two times, and the oldest verification (UTC)."""
+    """Ids of a kind: their number, those verified at or before two times, oldest and newest verification (UTC)."""
 
     n_held: int
     n_due: int
     n_overdue: int
     earliest: datetime | None
+    latest: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,18 @@ def count_accounts(settings: Settings, due_until: datetime, overdue_until: datet
     """Return the numbers of `count_held` for accounts with a stored profile."""
     times = [one.last for one in held_accounts(settings)]
     n_due, n_overdue = (sum(at <= until for at in times) for until in (due_until, overdue_until))
-    return HeldIds(len(times), n_due, n_overdue, min(times, default=None))
+    return HeldIds(len(times), n_due, n_overdue, min(times, default=None), max(times, default=None))
 
 
 def count_part(
     settings: Settings, part: Part, due_until: datetime, overdue_until: datetime, excluded: Collection[int] = ()
 ) -> HeldIds:
     """Return the numbers of `count_held` for the ids of a part, without some."""
-    counts = "count(*), count(*) FILTER (last <= ?), count(*) FILTER (last <= ?), min(last)"
+    counts = "count(*), count(*) FILTER (last <= ?), count(*) FILTER (last <= ?), min(last), max(last)"
     sql = f"SELECT {counts} FROM {_held(settings, part, excluded)}"
-    ((n_held, n_due, n_overdue, earliest),) = _query(settings, part.kind, sql, [due_until, overdue_until])
-    return HeldIds(n_held, n_due, n_overdue, earliest.astimezone(UTC) if earliest else None)
+    ((n_held, n_due, n_overdue, *ends),) = _query(settings, part.kind, sql, [due_until, overdue_until])
+    earliest, latest = (end.astimezone(UTC) if end else None for end in ends)
+    return HeldIds(n_held, n_due, n_overdue, earliest, latest)
 
 
 def count_by_day(settings: Settings, part: Part, start: datetime, excluded: Collection[int]) -> dict[int, int]:

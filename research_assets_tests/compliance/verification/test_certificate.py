@@ -1,6 +1,7 @@
 """The certificate is right to the item, also while something is overdue, waits, or is not removed."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -76,6 +77,15 @@ def test_certificate_names_what_is_late_before_it_is_overdue(data: VerificationH
     overdue = certify(data)
     assert [one.n_overdue for one in overdue.stored] == [30, 60, 0]
     assert overdue.findings[0] == "30 of 30 videos are overdue: not verified for 15 days."
+
+
+def test_certificate_under_a_clock_that_is_behind_shows_nothing(data: VerificationHarness) -> None:
+    now, settings = data.collector.clock.now(), replace(data.settings, api_url="https://open.tiktokapis.com")
+    assert not make_certificate(settings, now - timedelta(hours=settings.max_clock_offset)).findings
+    behind = make_certificate(settings, now - timedelta(days=365))
+    assert behind.is_late
+    assert ["so it does not show which items are due" in finding for finding in behind.findings] == [True, True]
+    assert "Every stored item was verified in time" not in certificate_text(behind)
 
 
 def test_certificate_names_waiting_tasks_and_incomplete_removals(data: VerificationHarness) -> None:
