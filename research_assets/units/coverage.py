@@ -170,7 +170,8 @@ def read_recent_units(raw: Path | RawTables, entity: str, since: datetime, *, ca
     """Return the status of the units of all studies, from the attempts in captures that began at a time or later."""
     key = "study, partition, unit_kind, unit"
     begin = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    earlier = {name for path in matching_paths(captures, f"{entity}/study=*/*/[!.]*") if (name := capture_of(path)) < begin}
+    names = map(capture_of, matching_paths(captures, f"{entity}/study=*/*/[!.]*"))
+    earlier = {name for name in names if name < begin}
     return _read(
         raw, (entity,), None, captures, key, CURRENT_ATTEMPT_ORDER, "first_at >= ?::TIMESTAMPTZ", [since], skip=earlier
     )
