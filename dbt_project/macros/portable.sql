@@ -74,7 +74,10 @@
    has more than 64 bits, so that one impossible count of the API prevents no build. #}
 {% macro sum_integer(expression) %}{{ return(adapter.dispatch('sum_integer')(expression)) }}{% endmacro %}
 {% macro default__sum_integer(expression) %}try_cast(sum({{ expression }}) as bigint){% endmacro %}
-{% macro spark__sum_integer(expression) %}cast(try_sum({{ expression }}) as bigint){% endmacro %}
+{# `try_sum` is null if a part of the sum has more than 64 bits, although the whole sum may have fewer. #}
+{% macro spark__sum_integer(expression) -%}
+    try_cast(sum(cast({{ expression }} as decimal(20, 0))) as bigint)
+{%- endmacro %}
 
 {# Difference of two integers; null if it has more than 64 bits. #}
 {% macro difference(one, other) %}{{ return(adapter.dispatch('difference')(one, other)) }}{% endmacro %}

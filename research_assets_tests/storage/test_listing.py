@@ -52,7 +52,6 @@ def test_missing_folder_has_no_paths(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_listing(monkeypatch, tree / "a" / "study=y")
-    assert len(list(tree.glob("*/*/*"))) < 6
     for paths in (matching_paths(tree, "*/study=*/*"), all_paths(tree), all_files(tree, "*.json")):
         with pytest.raises(PermissionError, match="study=y"):
             list(paths)
