@@ -68,7 +68,9 @@ class Deployment:
             if tick is None or tick.at <= max(since, *ends, 0.0):
                 return None
             assert tick.status != "FAILURE", f"The sensor quota_window failed: {tick.message}\n{self.event_log()}"
-            return tick.message if tick.status == "SKIPPED" else None
+            # A crashed run counts as one that is about to be retried, until Dagster notes that it is not.
+            is_idle = tick.status == "SKIPPED" and "budgets of active runs" not in tick.message
+            return tick.message if is_idle else None
 
         return self.wait(idle_message, "quota_window starts no run")
 
