@@ -20,6 +20,9 @@ _LOGGER = logging.getLogger(__name__)
 
 _ISO_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
+LAST_SECOND = 253_402_300_799
+"""End of the year 9999 in Unix seconds; the models take no later time either (macro `time_of_api`)."""
+
 MIN_AGREEING = 3
 """Answers that must agree before their time replaces the machine's clock."""
 

@@ -31,7 +31,7 @@ from research_assets.settings import (
     data_settings,
     keep_new_files_private,
 )
-from research_assets.study.loader import find_studies, load_studies
+from research_assets.study.loader import find_studies, studies_reader
 
 # Dagster warns about a parameter that it passes itself whenever it copies a sensor.
 warnings.filterwarnings("ignore", r"Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
@@ -130,7 +130,7 @@ def build_code_location(settings: Settings, *, collector: CollectorResource | No
                 *sorted({str(spec.group_name) for asset in models for spec in asset.specs}),
                 *(f"results/{study.spec.name}" for study in studies),
             ),
-            partial(load_studies, settings),
+            studies_reader(settings),
         ),
         # With a process per step, most of the time would go into imports.
         dg.Definitions(

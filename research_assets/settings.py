@@ -832,7 +832,8 @@ def prepare_root(settings: Settings) -> None:
         for folder in (settings.state, settings.captures, settings.raw):
             with tempfile.TemporaryFile(dir=folder):
                 pass
-        existing = _read_or_write_origin(settings.state / "origin", settings.origin)
+        folder = settings.state
+        existing = _read_or_write_origin(folder / "origin", settings.origin)
     except OSError as error:
         where = "" if folder == settings.root else f", in {folder}"
         raise SettingsError(

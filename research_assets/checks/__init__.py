@@ -8,6 +8,7 @@ dbt_project/).
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
@@ -22,7 +23,7 @@ from research_assets.report.provenance import COVERS
 from research_assets.resources import CollectorResource
 from research_assets.study.spec import StudySpec
 from research_assets.text import markdown_text
-from research_assets.warehouse.verify_files import SHARE_DAYS, verify_files
+from research_assets.warehouse.verify_files import SHARE_DAYS, FindingKind, verify_files
 
 __all__ = ["FILES_CHECK", "blocking_check_keys", "check_keys", "coverage_mart", "files_check", "study_checks"]
 
@@ -111,10 +112,7 @@ def _files_result(collector: CollectorResource) -> dg.AssetCheckResult:
     metadata = {
         "files read": result.files,
         "size (MiB)": round(result.size / 2**20, 1),
-        "damaged": counts["damaged"],
-        "not read": counts["not read"],
-        "rebuilt": counts["rebuilt"],
-        "set aside": counts["set aside"],
+        **{kind: counts[kind] for kind in get_args(FindingKind)},
     }
     if not result.findings:
         return dg.AssetCheckResult(passed=True, metadata=metadata)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from research_assets.clock import LAST_SECOND
 from research_assets.fields import ENTITIES
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.study.spec import QueryGroups, StudySpec
@@ -110,9 +111,6 @@ _IDS_ARE_WHOLE = CheckRule(
     "as received. If they are right there, run `research-assets replay`; if not, report it to the API's support.",
     blocking=True,
 )
-
-LAST_SECOND = 253_402_300_799
-"""End of the year 9999 in Unix seconds; the models take no later time either (macro `time_of_api`)."""
 
 MAX_PUBLICATION_LAG = 7 * 86_400
 """Seconds between upload and publication above which a video's time is doubtful. Recorded lags were up to 2.5 days

@@ -1,11 +1,9 @@
 """`research-assets verify-files`: compare the stored files with their checksums."""
 
 from collections import Counter
+from typing import get_args
 
 import click
-
-KINDS = ("damaged", "not read", "rebuilt", "set aside")
-"""The kinds of findings, in the order in which they are counted."""
 
 
 @click.command("verify-files")
@@ -19,7 +17,7 @@ def command(*, share: bool) -> None:
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
-    from research_assets.warehouse.verify_files import verify_files
+    from research_assets.warehouse.verify_files import FindingKind, verify_files
 
     settings = data_settings()
     result = verify_files(settings, SystemClock().now().date() if share else None)
@@ -27,6 +25,7 @@ def command(*, share: bool) -> None:
         click.echo(f"{finding.kind}: {finding.message}")
     counts = Counter[str](finding.kind for finding in result.findings)
     click.echo(f"Read {result.files:,} files with {result.size / 2**20:,.1f} MiB in {settings.root}.")
-    click.echo(", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind] or kind != "not read") + ".")
+    shown = [kind for kind in get_args(FindingKind) if counts[kind] or kind != "not read"]
+    click.echo(", ".join(f"{counts[kind]} {kind}" for kind in shown) + ".")
     if counts["damaged"] or counts["not read"]:
         raise click.exceptions.Exit(1)

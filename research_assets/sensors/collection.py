@@ -15,7 +15,7 @@ from research_assets.sensors.collection_plan import Periods, read_collection_pla
 from research_assets.sensors.run_history import location_of
 from research_assets.settings import SettingsError
 from research_assets.study.loader import StudyError
-from research_assets.study.provenance import contents_of
+from research_assets.study.provenance import has_same_file
 from research_assets.study.spec import StudySpec
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
@@ -105,18 +105,13 @@ def describe_changed_files(loaded: Sequence[StudySpec], read_studies: Callable[[
     both = sorted(known.keys() & declared.keys())
     changes = {
         "added": sorted(declared.keys() - known.keys()),
-        "changed": [name for name in both if _content(known[name]) != _content(declared[name])],
+        "changed": [name for name in both if not has_same_file(known[name], declared[name])],
         "removed": sorted(known.keys() - declared.keys()),
     }
     texts = [f"{', '.join(names)} ({change})" for change, names in changes.items() if names]
     if not texts:
         return ""
     return f"Study files are not loaded: {', '.join(texts)}. Reload the code location under Deployment."
-
-
-def _content(study: StudySpec) -> tuple[object, ...]:
-    """Return what the file of a study declares, without the accounts that removals leave out."""
-    return contents_of(study), study.title, study.owners, study.quota_weight, study.delete_after, study.verify_by
 
 
 CURSOR_COLUMNS = 90

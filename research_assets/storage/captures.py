@@ -259,6 +259,11 @@ def list_sealed_files(captures: Path, *, entity: str | None = None, study: str |
     return [path.with_suffix(".jsonl.zst") for path in sorted(paths, key=lambda p: (*p.parts[-4:-2], p.name))]
 
 
+def capture_time(at: datetime) -> str:
+    """Return the beginning of the id of a capture that begins at a time: it orders captures by time."""
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
 def capture_of(path: Path) -> str:
     """Return the id of the capture of a journal or a sealed file."""
     return path.name.partition(".")[0]
@@ -483,7 +488,7 @@ class Journal:
 
         The file gets its final name only after its first line is durable. Raises JournalWriteError on failure.
         """
-        capture = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        capture = f"{capture_time(now)}-{secrets.token_hex(4)}"
         days = first.isoformat() if first == last else f"{first.isoformat()}..{last.isoformat()}"
         path = captures / entity / f"study={study}" / days / f"{capture}.jsonl"
         start = {

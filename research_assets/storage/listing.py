@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+RECOVERY_FOLDER = "lost+found"
+"""Folder at the top of a disk, where root's check of the file system puts what it finds. Nobody else may list it."""
+
 
 def matching_paths(folder: Path, pattern: str) -> Iterator[Path]:
     """Yield the paths below a folder that match a pattern such as `study=*/*.json`, in no particular order.
@@ -68,7 +71,6 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
-        # At the top of a disk, where root's check of the file system puts what it finds.
-        if Path(folder).name == "lost+found":
+        if Path(folder).name == RECOVERY_FOLDER:
             return []
         raise

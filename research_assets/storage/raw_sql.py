@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from research_assets.clock import LAST_SECOND
 from research_assets.fields import POSITION, Entity, Field
 from research_assets.storage.captures import Manifest
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -23,7 +24,6 @@ _REJECTION = {"position": "BIGINT", "field": "VARCHAR", "reason": "VARCHAR", "te
 """Columns of a rejection in the facts of a page (see tiktok/pages.py)."""
 
 _MAX_UNKNOWN_COLUMNS = 50
-_LAST_SECOND = 253_402_300_799
 
 
 def sql_identifier(name: str) -> str:
@@ -184,9 +184,7 @@ def day_of(entity: Entity) -> str | None:
         return "CAST(observed_at AS DATE)"
     if entity.name != "videos":
         return None
-    times = (
-        f"CASE WHEN {value} BETWEEN 1 AND {_LAST_SECOND} THEN {value} END" for value in ("create_time", "id >> 32")
-    )
+    times = (f"CASE WHEN {value} BETWEEN 1 AND {LAST_SECOND} THEN {value} END" for value in ("create_time", "id >> 32"))
     return f"coalesce(CAST(make_timestamp({_coalesce([*times])} * 1000000) AS DATE), CAST(observed_at AS DATE))"
 
 

@@ -9,7 +9,8 @@ import fnmatch
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 
 from research_assets.clock import SystemClock
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
+from research_assets.storage.listing import RECOVERY_FOLDER
 from research_assets.storage.pseudonym_keys import PseudonymKeyError
 from research_assets.storage.withdrawals import read_withdrawn
 from research_assets.study.left_out import leave_out_accounts
@@ -510,8 +512,8 @@ def _files(folder: Path, name: str, issues: list[StudyIssue]) -> Iterator[Path]:
     """Yield the files below a folder whose name matches a pattern, without hidden ones; add what cannot be listed."""
 
     def add_issue(error: OSError) -> None:
-        # The project's own folder may be missing. At the top of a disk, `lost+found` belongs to root.
-        if not isinstance(error, FileNotFoundError) and Path(error.filename).name != "lost+found":
+        # The project's own folder may be missing.
+        if not isinstance(error, FileNotFoundError) and Path(error.filename).name != RECOVERY_FOLDER:
             message = f"cannot be listed, so study files in it are not loaded: {error.strerror}. Make it readable"
             issues.append(StudyIssue(Path(error.filename), 0, "", message))
 
@@ -530,8 +532,9 @@ def overlooked_files(settings: Settings) -> list[StudyIssue]:
     issues = []
     for folder in (settings.own_studies, *settings.studies):
         # `find_studies` reports what cannot be listed.
-        loaded = {file.resolve() for file in _files(folder, STUDY_FILES, [])}
-        for file in _files(folder, "*.*", []):
+        files = [*_files(folder, "*.*", [])]
+        loaded = {file.resolve() for file in files if fnmatch.fnmatch(file.name, STUDY_FILES)}
+        for file in files:
             if not _STUDY_FILE.search(file.name) or file.resolve() in loaded or not file.is_file():
                 continue
             try:
@@ -620,3 +623,30 @@ def load_valid_studies(settings: Settings) -> list[StudySpec]:
 def load_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[StudySpec]:
     """Return the specs of all studies, sorted by name; errors as in `find_studies`."""
     return [study.spec for study in find_studies(settings, defs=defs, today=today)]
+
+
+def studies_reader(settings: Settings) -> Callable[[], list[StudySpec]]:
+    """Return a function that loads all studies, and reads their files again only after one of them has changed.
+
+    A file of accounts is next to its study file. Errors as in `find_studies`.
+    """
+    read: tuple[list[tuple[Path, int, int]], list[StudySpec]] | None = None
+
+    def load() -> list[StudySpec]:
+        nonlocal read
+        stamps = [*_stamps(settings)]
+        if read is None or read[0] != stamps:
+            read = stamps, load_studies(settings)
+        return read[1]
+
+    return load
+
+
+def _stamps(settings: Settings) -> Iterator[tuple[Path, int, int]]:
+    """Yield path, time of change and size of each file in the folders of studies."""
+    for folder in (settings.own_studies, *settings.studies):
+        for file in _files(folder, "*", []):
+            # An editor may have removed its draft meanwhile.
+            with suppress(FileNotFoundError):
+                status = file.stat()
+                yield file, status.st_mtime_ns, status.st_size

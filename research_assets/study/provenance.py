@@ -27,8 +27,11 @@ from research_assets.storage.withheld import Cleaner
 from research_assets.study.spec import StudySpec
 from research_assets.text import one_line
 
+_OTHER_KEYS = ("title", "owners", "quota_weight", "delete_after", "verify_by")
+"""Keys of a study file that do not define the data."""
+
 _NOT_DEFINING = frozenset(
-    {"name", "title", "owners", "quota_weight", "delete_after", "verify_by"}
+    {"name", *_OTHER_KEYS}
     # What the loader adds.
     | {"left_out", "all_left_out", "pseudonyms", "declared"}
 )
@@ -95,6 +98,12 @@ def with_declared(study: StudySpec, declared: StudySpec) -> StudySpec:
 def contents_of(study: StudySpec) -> Contents:
     """Return what defines the data of a study, as its file declares it."""
     return describe_study(study) if study.declared is None else study.declared
+
+
+def has_same_file(one: StudySpec, other: StudySpec) -> bool:
+    """Return whether two studies are declared alike, whatever accounts removals leave out of them."""
+    others_equal = all(getattr(one, key) == getattr(other, key) for key in _OTHER_KEYS)
+    return others_equal and contents_of(one) == contents_of(other)
 
 
 def study_hash(contents: Contents) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from research_assets.clock import MAX_CLOCK_SKEW
-from research_assets.storage.captures import capture_of
+from research_assets.storage.captures import capture_of, capture_time
 from research_assets.storage.listing import matching_paths
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.provenance import Held
@@ -169,9 +169,8 @@ def read_unit_status(
 def read_recent_units(raw: Path | RawTables, entity: str, since: datetime, *, captures: Path) -> list[UnitStatus]:
     """Return the status of the units of all studies, from the attempts in captures that began at a time or later."""
     key = "study, partition, unit_kind, unit"
-    begin = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     names = map(capture_of, matching_paths(captures, f"{entity}/study=*/*/[!.]*"))
-    earlier = {name for name in names if name < begin}
+    earlier = {name for name in names if name < capture_time(since)}
     return _read(
         raw, (entity,), None, captures, key, CURRENT_ATTEMPT_ORDER, "first_at >= ?::TIMESTAMPTZ", [since], skip=earlier
     )

@@ -49,6 +49,9 @@ SHARE_DAYS = 30
 """Days in which the daily shares cover every file once."""
 
 
+FindingKind = Literal["damaged", "not read", "rebuilt", "set aside"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A file that is not what was written. The message names it and says what was done, or what to do.
@@ -57,7 +60,7 @@ class Finding:
     person. `not read`: it could not be compared, for example without the right to read it.
     """
 
-    kind: Literal["rebuilt", "set aside", "damaged", "not read"]
+    kind: FindingKind
     message: str
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from research_assets.settings import Settings
 from research_assets.study.day_sample import DaySample
-from research_assets.study.loader import StudyError, find_studies, load_studies, overlooked_files, read_study_file
+from research_assets.study.loader import (
+    StudyError,
+    find_studies,
+    load_studies,
+    overlooked_files,
+    read_study_file,
+    studies_reader,
+)
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets_tests.storage.test_listing import forbid_listing
 from research_assets_tests.study.study_files import FULL_STUDY, HEADER, MINIMAL_STUDY, write
@@ -255,6 +262,22 @@ def test_loader_reports_a_folder_that_cannot_be_listed(
     assert [issue.file for issue in caught.value.issues] == [closed]
     assert "cannot be listed, so study files in it are not loaded: Permission denied" in str(caught.value)
     assert [study.name for study in caught.value.valid_studies] == ["gardening"]
+
+
+def test_reader_reads_the_files_again_only_after_a_change(tmp_path: Path, settings: Settings) -> None:
+    read = studies_reader(replace(settings, studies=(tmp_path,)))
+    file = write(tmp_path / "one", MINIMAL_STUDY)
+    first = read()
+    assert [study.name for study in first] == ["gardening"]
+    assert read() is first
+    file.write_text(file.read_text() + "  title: Gardens\n")
+    assert [study.title for study in read()] == ["Gardens"]
+    file.write_text("type: nothing\n")
+    for _ in range(2):
+        with pytest.raises(StudyError):
+            read()
+    file.unlink()
+    assert read() == []
 
 
 def test_loader_rejects_two_studies_with_one_name(tmp_path: Path, settings: Settings) -> None:

@@ -100,8 +100,10 @@ class ListInputs:
 
     def unit_status(self, partition: date) -> dict[str, UnitStatus]:
         """Return the study's own status of a partition, by unit."""
-        study = self._task.study.name
-        records = self._read(study, [partition])
+        settings, task = self._settings, self._task
+        records = read_unit_status(
+            settings.raw, task.entity, study=task.study.name, partitions=[partition], captures=settings.captures
+        )
         return {record.attempt.unit: record for record in records}
 
     def status_elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
@@ -111,12 +113,6 @@ class ListInputs:
         comments those that another study completed within `MAX_REOBSERVATION_AGE`.
         """
         return self._failed_units | self._recent.get(partition, {})
-
-    def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
-        settings = self._settings
-        return read_unit_status(
-            settings.raw, self._task.entity, study=study, partitions=partitions, captures=settings.captures
-        )
 
 
 def attempt_without_request(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from research_assets.clock import LAST_SECOND
 from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.compliance.selection import VIDEO_ENTITIES
 from research_assets.compliance.verification.accounts import drop_unknown_accounts, held_accounts
@@ -27,8 +28,6 @@ ID_KINDS = ("video", "comment")
 
 TABLES = {"video": VIDEO_ENTITIES, "comment": ("comments",)}
 """Raw tables with the ids of each kind."""
-
-_LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _held(settings: Settings, part: Part, excluded: Collection[int] = ()) -> str
     gone = sorted((withdrawn.videos if kind == "video" else withdrawn.comments) | frozenset(excluded))
     outside = f" AND id NOT IN (SELECT unnest([{', '.join(map(str, gone))}]::BIGINT[]))" if gone else ""
     studies = ", list(DISTINCT study) AS studies" if part.only is not None else ""
-    usable = f"CASE WHEN create_time BETWEEN 1 AND {_LAST_SECOND} THEN create_time END"
+    usable = f"CASE WHEN create_time BETWEEN 1 AND {LAST_SECOND} THEN create_time END"
     day = f", CAST(make_timestamp(max({usable}) * 1000000) AS DATE) AS day" if created else ""
     return (
         "(SELECT *, greatest(collected, coalesce(verified_at, collected)) AS last FROM "
