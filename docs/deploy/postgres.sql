@@ -7,8 +7,9 @@
 -- Each role may log in, owns one database, and has no other right. Dagster and the ledger create their own tables.
 CREATE ROLE dagster LOGIN PASSWORD :'dagster_password';
 CREATE ROLE ledger LOGIN PASSWORD :'ledger_password';
-CREATE DATABASE dagster OWNER dagster;
-CREATE DATABASE ledger OWNER ledger;
+-- A cluster of a machine without a locale would create databases that accept no letter outside of ASCII.
+CREATE DATABASE dagster OWNER dagster ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0;
+CREATE DATABASE ledger OWNER ledger ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0;
 
 -- Without this every role of the server could connect to both.
 REVOKE ALL ON DATABASE dagster, ledger FROM PUBLIC;

@@ -164,6 +164,10 @@ class PostgresLedger:
         engine = self._connected()
         if not self._is_checked:
             with engine.begin() as db:
+                encoding = db.execute(text("SHOW server_encoding")).scalar_one()
+                if encoding != "UTF8":
+                    advice = "Create one with: createdb -E UTF8 --locale=C -T template0, and set RESEARCH_LEDGER to it."
+                    raise self._error(f"the database stores text as {encoding} and must store it as UTF8", advice)
                 if self._version(db) is None:
                     self._create(db)
                 verify_counters(db)

@@ -3,12 +3,18 @@
 Not here: the tables of the ledger (see quota/), the locks (see locks.py).
 """
 
-from sqlalchemy import Engine, create_engine
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
 
 _CONNECT_TIMEOUT_SECONDS = 10
 
 _KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
 """Options of libpq, so that a connection to a server that vanished fails after 30 seconds and not after hours."""
+
+_SESSION = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0"
+"""Settings of each connection, because a server, a database or a role may have other defaults. A transaction that
+waited for a row must see what the one before it wrote there, and waiting is limited by other means."""
 
 
 class MissingDriver(Exception):
@@ -28,7 +34,7 @@ def open_engine(url: str) -> Engine:
     the pool.
     """
     try:
-        return create_engine(
+        engine = create_engine(
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
@@ -41,3 +47,11 @@ def open_engine(url: str) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise MissingDriver from error
+    event.listen(engine, "connect", _prepare_session)
+    return engine
+
+
+def _prepare_session(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSION)
+    connection.commit()

@@ -9,7 +9,7 @@ import fnmatch
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -72,12 +72,16 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DeclaredStudy:
-    """A study, with the file and line that declare it, and notes on values that are requested in another spelling."""
+    """A study, with the file and line that declare it, and notes on values that are requested in another spelling.
+
+    `panel_file` is the table of accounts that was read with it.
+    """
 
     spec: StudySpec
     file: Path
     line: int
     notes: tuple[StudyIssue, ...] = ()
+    panel_file: Path | None = None
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -379,7 +383,8 @@ def _read_study(document: _Document, today: date, studies_only: bool) -> Declare
     if document.issues:
         return None
     shown = tuple(document.issue(("attributes", *path), message) for path, message in notes)
-    return DeclaredStudy(spec, document.file, document.line(("attributes", "name")), shown)
+    panel_file = None if study.panel.file is None else document.file.parent / study.panel.file
+    return DeclaredStudy(spec, document.file, document.line(("attributes", "name")), shown, panel_file)
 
 
 def _add_unclear_issues(document: _Document, paths: Iterable[KeyPath]) -> None:
@@ -628,25 +633,33 @@ def load_studies(settings: Settings, *, defs: Path | None = None, today: date | 
 def studies_reader(settings: Settings) -> Callable[[], list[StudySpec]]:
     """Return a function that loads all studies, and reads their files again only after one of them has changed.
 
-    A file of accounts is next to its study file. Errors as in `find_studies`.
+    Errors as in `find_studies`.
     """
-    read: tuple[list[tuple[Path, int, int]], list[StudySpec]] | None = None
+    stamps: list[tuple[Path, int, int]] = []
+    panel_files: set[Path] = set()
+    read: list[StudySpec] | None = None
 
     def load() -> list[StudySpec]:
-        nonlocal read
-        stamps = [*_stamps(settings)]
-        if read is None or read[0] != stamps:
-            read = stamps, load_studies(settings)
-        return read[1]
+        nonlocal stamps, panel_files, read
+        current = [*_stamps(settings, panel_files)]
+        if read is None or current != stamps:
+            read = None
+            studies = find_studies(settings)
+            found = {study.panel_file for study in studies if study.panel_file is not None}
+            # No stamp from before this read exists of a file of accounts that it found, so the next call reads again.
+            stamps = current if found == panel_files else []
+            panel_files = found
+            read = [study.spec for study in studies]
+        return read
 
     return load
 
 
-def _stamps(settings: Settings) -> Iterator[tuple[Path, int, int]]:
-    """Yield path, time of change and size of each file in the folders of studies."""
-    for folder in (settings.own_studies, *settings.studies):
-        for file in _files(folder, "*", []):
-            # An editor may have removed its draft meanwhile.
-            with suppress(FileNotFoundError):
-                status = file.stat()
-                yield file, status.st_mtime_ns, status.st_size
+def _stamps(settings: Settings, panel_files: Collection[Path]) -> Iterator[tuple[Path, int, int]]:
+    """Yield path, time of change and size of each file in the folders of studies, and of the files of accounts."""
+    folders = (settings.own_studies, *settings.studies)
+    for file in (*(file for folder in folders for file in _files(folder, "*", [])), *panel_files):
+        # An editor may have removed its draft meanwhile. A file that cannot be read is an error of `find_studies`.
+        with suppress(OSError):
+            status = file.stat()
+            yield file, status.st_mtime_ns, status.st_size

@@ -83,7 +83,8 @@ def test_instance_has_the_recommended_settings_and_the_storage_in_postgresql(tmp
     ours = yaml.safe_load(file.read_text())
     address = ours.pop("storage")["postgres"]["postgres_url"]
     assert ours == yaml.safe_load((INSTANCE_DIR / "dagster.yaml").read_text())
-    roles = dict(re.findall(r"CREATE DATABASE (\w+) OWNER (\w+);", (DEPLOY / "postgres.sql").read_text()))
+    statements = (DEPLOY / "postgres.sql").read_text()
+    roles = dict(re.findall(r"CREATE DATABASE (\w+) OWNER (\w+) ENCODING 'UTF8' ", statements))
     for url in (address, settings()["RESEARCH_LEDGER"]):
         found = re.fullmatch(r"postgresql://(\w+)@127\.0\.0\.1/(\w+)", url)
         assert found, url

@@ -55,6 +55,15 @@ def sql(server: PostgresServer, statement: str) -> None:
     engine.dispose()
 
 
+@pytest.fixture
+def other_defaults(postgres: PostgresServer) -> Iterator[None]:
+    """Settings of the database that an administrator may have chosen for other programs."""
+    for name, value in {"default_transaction_isolation": "serializable", "statement_timeout": "10s"}.items():
+        sql(postgres, f"ALTER DATABASE lab SET {name} = '{value}'")
+    yield
+    sql(postgres, "ALTER DATABASE lab RESET ALL")
+
+
 def schema_of(place: Place) -> str:
     assert isinstance(place, partial)
     return str(place.args[1])
@@ -71,13 +80,21 @@ def test_reservation_survives_a_crash_of_the_server(restarted: PostgresServer, d
     assert [row["status"] for row in ledger.iter_requests()] == [200, 200, 200]
 
 
+@pytest.mark.usefixtures("other_defaults")
 def test_connection_makes_commits_durable_and_releases_locks_of_dead_machines(
     database_place: Place,
 ) -> None:
+    expected = {
+        "synchronous_commit": "on",
+        "lock_timeout": "1min",
+        "idle_in_transaction_session_timeout": "30s",
+        "application_name": "research-assets",
+        "transaction_isolation": "read committed",
+        "statement_timeout": "0",
+    }
     with database_place().reading() as db:
-        names = ("synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout", "application_name")
-        shown = [db.execute(text(f"SHOW {name}")).scalar_one() for name in names]
-    assert shown == ["on", "1min", "30s", "research-assets"], "although the server has synchronous_commit = off"
+        shown = {name: db.execute(text(f"SHOW {name}")).scalar_one() for name in expected}
+    assert shown == expected, "although the server has synchronous_commit = off, and the database other defaults"
 
 
 def test_transaction_of_a_suspended_machine_ends_and_the_others_continue(
@@ -318,6 +335,13 @@ def test_user_does_what_its_rights_allow(postgres: PostgresServer, database_plac
         reader.compact()
 
 
+def test_database_that_cannot_store_all_texts_is_refused(postgres: PostgresServer) -> None:
+    sql(postgres, "CREATE DATABASE western ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    ledger = Ledger(PostgresLedger(postgres.url.removesuffix("lab") + "western"), {"research": 5}, FakeClock(MORNING))
+    with pytest.raises(LedgerError, match=r"stores text as LATIN1 and must store it as UTF8\. No request was sent\."):
+        reserve(ledger)
+
+
 def test_texts_of_the_api_that_a_database_cannot_store_are_replaced(place: Place) -> None:
     ledger = ledger_at(place, FakeClock(MORNING))
     ledger.settle(reserve(ledger), status=500, code="a\0b", rows=0, latency=1.0, log_id="\0")
@@ -370,6 +394,7 @@ def test_right_password_is_accepted(guarded: str, database_place: Place) -> None
     assert PostgresLedger(url, schema_of(database_place)).exists()
 
 
+@pytest.mark.usefixtures("other_defaults")
 def test_operations_of_many_threads_never_wait_for_each_other_forever(database_place: Place) -> None:
     errors: list[Exception] = []
 

@@ -280,6 +280,20 @@ def test_reader_reads_the_files_again_only_after_a_change(tmp_path: Path, settin
     assert read() == []
 
 
+def test_reader_notices_a_change_of_an_account_file_outside_of_the_folder(tmp_path: Path, settings: Settings) -> None:
+    read = studies_reader(replace(settings, studies=(tmp_path / "studies",)))
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text("username\nann\n")
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "panel: {file: ../../accounts.csv}\n")
+    assert [study.panel for study in read()] == [("ann",)]
+    assert read() == read()
+    accounts.write_text("username\nann\nbob\n")
+    assert [study.panel for study in read()] == [("ann", "bob")]
+    accounts.unlink()
+    with pytest.raises(StudyError):
+        read()
+
+
 def test_loader_rejects_two_studies_with_one_name(tmp_path: Path, settings: Settings) -> None:
     first = write(tmp_path / "defs" / "one", MINIMAL_STUDY)
     second = write(tmp_path / "elsewhere" / "two", MINIMAL_STUDY)
