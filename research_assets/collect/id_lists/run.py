@@ -189,8 +189,10 @@ class _IdListRun:
             if narrower := list(split_batch(batch, self._listed, self._today)):
                 return 0, narrower
             return self._record_states(session, unanswered=batch.ids, reason=summarize_error(error)), ()
-        absent = [one for one in batch.ids if one not in pager.found]
-        return self._record_states(session, returned=pager.found, absent=absent), ()
+        others = [one for one in batch.ids if one not in pager.found]
+        if pager.doubt:
+            return self._record_states(session, returned=pager.found, unanswered=others, reason=pager.doubt), ()
+        return self._record_states(session, returned=pager.found, absent=others), ()
 
     def _record_states(
         self,
