@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -20,7 +21,8 @@ from research_assets.clock import Clock
 from research_assets.collect.resolution import RESOLUTIONS, Action, error_class, resolve
 from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, QuotaExhausted
-from research_assets.quota.ledger_database import LedgerUnreachable
+from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
+from research_assets.storage.captures import require_space
 from research_assets.text import safe_logger
 from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.compliance import TaskReply
@@ -130,13 +132,15 @@ class RequestSender:
         budget: RequestBudget | None = None,
         pseudonyms: Pseudonyms | None = None,
         check_locks: Callable[[], None] | None = None,
+        captures: Path | None = None,
     ) -> None:
         """`budget` limits the requests of the run; None for what the pool has left.
 
-        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors. `check_locks` is called
-        before each request, which is not sent if it raises an error; None if the locks of the run cannot be lost.
+        Responses are stored in `captures`, if they are; no request is sent while its disk is full. With `pseudonyms`,
+        requests name accounts by pseudonyms, and so do pages and errors. `check_locks` is called before each request,
+        which is not sent if it raises an error; None if the locks of the run cannot be lost.
         """
-        self._check_locks = check_locks
+        self._check_locks, self._captures = check_locks, captures
         self._client, self._pseudonyms = client, pseudonyms
         self._ledger = ledger
         self._clock = clock
@@ -296,7 +300,7 @@ class RequestSender:
             self._ledger.settle(
                 reservation, status=status, code=code, rows=rows, latency=latency, log_id=log_id, sent=sent
             )
-        except LedgerUnreachable as error:
+        except LedgerError as error:
             _LOGGER.warning("The request %s stays reserved without its response. %s", reservation, error)
 
     def _return_to_budget(self) -> None:
@@ -338,6 +342,10 @@ class RequestSender:
             # Before the reservation: a token request costs no quota, and its response begins to set the server time.
             await self._client.token()
             await self._rate_controller.wait_for_slot()
+            if self._captures is not None:
+                # Once is enough: a disk that fills up later ends the run, and the next run begins here.
+                require_space(self._captures)
+                self._captures = None
             reservation = self._reserve(endpoint.pool, endpoint.name, context)
             try:
                 if wait_for is not None:

@@ -94,6 +94,7 @@ class RunState:
             budget=budget,
             pseudonyms=pseudonyms,
             check_locks=lock_check(settings.state),
+            captures=settings.captures,
         )
         self.stop: StopCondition | None = None
         self.backfill_stop: StopCondition | None = None
