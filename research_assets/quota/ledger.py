@@ -168,7 +168,7 @@ class Ledger:
         place = (REQUESTS.c.day, REQUESTS.c.id)
         self._read_page = (
             database.select(REQUESTS)
-            .where(tuple_(*place) > tuple_(bindparam("last_day"), bindparam("last_id")))
+            .where(tuple_(*place) > tuple_(bindparam("last_day"), bindparam("last_id")), REQUESTS.c.settled != 2)
             .order_by(*place)
             .limit(_PAGE_ROWS)
         )
@@ -376,7 +376,10 @@ class Ledger:
             return dict(Counter((row.study, row.entity) for row in rows if self._database.verified(REQUESTS, row)))
 
     def iter_requests(self, since: date | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the reservations since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
+        """Yield the requests since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`.
+
+        A reservation that was released is no request.
+        """
         last = (since.isoformat() if since else "", 0)
         with self._database.reading() as db:
             verify_request_counts(db, last[0])
