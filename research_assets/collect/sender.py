@@ -118,7 +118,8 @@ class RequestContext:
 class RequestSender:
     """Sender of requests through the ledger, which retries those whose error is retryable.
 
-    `consecutive_failures` counts the failed calls since the last success or refusal of a unit.
+    `consecutive_failures` counts the failed calls since the last success or refusal of a unit. Once `has_ended` is set,
+    no further request is sent.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class RequestSender:
         self._budget = budget
         self._rate_controller = RateController(clock, rate=rate, concurrency=concurrency)
         self._refused_until: dict[str, datetime] = {}
-        self._has_succeeded = False
+        self._has_succeeded = self.has_ended = False
         self.consecutive_failures = 0
 
     @property
@@ -308,7 +309,10 @@ class RequestSender:
             self._budget.remaining += 1
 
     def _require_open(self, pool: str) -> None:
-        """Raise QuotaExhausted if the API refused a request of this pool after the caller's reservation."""
+        """Raise QuotaExhausted if the API refused a request of this pool, or the run ended, since the reservation."""
+        if self.has_ended:
+            state = self._ledger.pool_state(pool)
+            raise QuotaExhausted(pool, state.cap, state.used, self._clock.now(), "ended")
         retry_at = self._refused_until.get(pool)
         if retry_at is not None and self._clock.now() < retry_at:
             raise self._refusal(pool, retry_at)

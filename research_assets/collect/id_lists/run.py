@@ -125,6 +125,7 @@ async def fetch_id_list(
             async for n_new, next_batches in results:
                 list_run.jobs.extend(next_batches)
                 on_progress(n_new)
+        run.raise_failure()
         n_remaining = len(task.videos) - len(progress.states)
         if not n_remaining:
             on_complete(journal, progress)

@@ -147,6 +147,7 @@ class VideoSearch:
                     jobs.extend(_jobs(self._bisect.next_windows(unfinished, self._batches.dead.keys())))
                     for day_result in take_results(result.attempts, remaining, self._batches.requests):
                         yield day_result
+        self._run.raise_failure()
         stop = self._run.stop or self._run.backfill_stop
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
@@ -336,11 +337,7 @@ class VideoSearch:
                 if (outcome == "failed" and run.sender.api_may_be_down) or needs_canary(progress, history):
                     canary = await self._canary.check(window.days, session.record)
             except (QuotaExhausted, ApiError) as error:
-                try:
-                    stop = run.stop_for(error)
-                except ApiError as final:
-                    await self._pause(session, StopCondition(POOL, str(final), self._context.clock.now()))
-                    raise
+                stop = run.stop_for(error)
                 assert stop is not None, "fetch_window turns all other errors into an outcome"
                 return await self._pause(session, stop)
             if outcome == "failed" and canary == "error":
