@@ -57,6 +57,8 @@ INTEGRATION = (
     "collect/test_clock.py",
     "collect/test_comment_counts.py",
     "collect/test_crash.py",
+    "collect/test_failing_request.py",
+    "collect/test_full_disk.py",
     "collect/test_invalid_responses.py",
     "collect/test_lists.py",
     "collect/test_lost_locks.py",

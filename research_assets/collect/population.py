@@ -157,6 +157,7 @@ async def draw_population(study: StudySpec, day: date, n_draws: int, context: Co
             await read_pages(session, pager, request_context, max_attempts=_max_attempts)
         except (QuotaExhausted, ApiError) as error:
             stop = run.stop_for(error)
+            run.raise_failure()
             if stop is None:
                 raise
             return DrawResult(progress.n_draws, stop)

@@ -235,5 +235,6 @@ async def _collect_lists(
                 else:
                     remaining.discard(result.partition)
                     yield result
+    run.raise_failure()
     if pauses:
         yield replace(pauses[0], remaining=tuple(sorted(remaining)))

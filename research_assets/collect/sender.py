@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -20,7 +21,8 @@ from research_assets.clock import Clock
 from research_assets.collect.resolution import RESOLUTIONS, Action, error_class, resolve
 from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, QuotaExhausted
-from research_assets.quota.ledger_database import LedgerUnreachable
+from research_assets.quota.ledger_database import LedgerError, LedgerUnreachable
+from research_assets.storage.captures import require_space
 from research_assets.text import safe_logger
 from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.compliance import TaskReply
@@ -116,7 +118,8 @@ class RequestContext:
 class RequestSender:
     """Sender of requests through the ledger, which retries those whose error is retryable.
 
-    `consecutive_failures` counts the failed calls since the last success or refusal of a unit.
+    `consecutive_failures` counts the failed calls since the last success or refusal of a unit. Once `has_ended` is set,
+    no further request is sent.
     """
 
     def __init__(
@@ -130,20 +133,22 @@ class RequestSender:
         budget: RequestBudget | None = None,
         pseudonyms: Pseudonyms | None = None,
         check_locks: Callable[[], None] | None = None,
+        captures: Path | None = None,
     ) -> None:
         """`budget` limits the requests of the run; None for what the pool has left.
 
-        With `pseudonyms`, requests name accounts by pseudonyms, and so do pages and errors. `check_locks` is called
-        before each request, which is not sent if it raises an error; None if the locks of the run cannot be lost.
+        Responses are stored in `captures`, if they are; no request is sent while its disk is full. With `pseudonyms`,
+        requests name accounts by pseudonyms, and so do pages and errors. `check_locks` is called before each request,
+        which is not sent if it raises an error; None if the locks of the run cannot be lost.
         """
-        self._check_locks = check_locks
+        self._check_locks, self._captures = check_locks, captures
         self._client, self._pseudonyms = client, pseudonyms
         self._ledger = ledger
         self._clock = clock
         self._budget = budget
         self._rate_controller = RateController(clock, rate=rate, concurrency=concurrency)
         self._refused_until: dict[str, datetime] = {}
-        self._has_succeeded = False
+        self._has_succeeded = self.has_ended = False
         self.consecutive_failures = 0
 
     @property
@@ -296,7 +301,7 @@ class RequestSender:
             self._ledger.settle(
                 reservation, status=status, code=code, rows=rows, latency=latency, log_id=log_id, sent=sent
             )
-        except LedgerUnreachable as error:
+        except LedgerError as error:
             _LOGGER.warning("The request %s stays reserved without its response. %s", reservation, error)
 
     def _return_to_budget(self) -> None:
@@ -304,7 +309,10 @@ class RequestSender:
             self._budget.remaining += 1
 
     def _require_open(self, pool: str) -> None:
-        """Raise QuotaExhausted if the API refused a request of this pool after the caller's reservation."""
+        """Raise QuotaExhausted if the API refused a request of this pool, or the run ended, since the reservation."""
+        if self.has_ended:
+            state = self._ledger.pool_state(pool)
+            raise QuotaExhausted(pool, state.cap, state.used, self._clock.now(), "ended")
         retry_at = self._refused_until.get(pool)
         if retry_at is not None and self._clock.now() < retry_at:
             raise self._refusal(pool, retry_at)
@@ -338,6 +346,10 @@ class RequestSender:
             # Before the reservation: a token request costs no quota, and its response begins to set the server time.
             await self._client.token()
             await self._rate_controller.wait_for_slot()
+            if self._captures is not None:
+                # Once is enough: a disk that fills up later ends the run, and the next run begins here.
+                require_space(self._captures)
+                self._captures = None
             reservation = self._reserve(endpoint.pool, endpoint.name, context)
             try:
                 if wait_for is not None:

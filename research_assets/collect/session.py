@@ -60,7 +60,8 @@ P = TypeVar("P", bound=Progress)
 class RunState:
     """State that the searches or lists of one run share: the sender, the totals, and the reason to stop.
 
-    `stop` ends the run; `backfill_stop` ends only its backfill, because the rest of the quota is reserved.
+    `stop` ends the run; `backfill_stop` ends only its backfill, because the rest of the quota is reserved. `failure` is
+    the error that ended it, which no later request can avoid.
     """
 
     def __init__(
@@ -94,9 +95,11 @@ class RunState:
             budget=budget,
             pseudonyms=pseudonyms,
             check_locks=lock_check(settings.state),
+            captures=settings.captures,
         )
         self.stop: StopCondition | None = None
         self.backfill_stop: StopCondition | None = None
+        self.failure: ApiError | None = None
         self.locks_lost: LocksLost | None = None
         self._pages = self._rows = self._requests = 0
 
@@ -124,11 +127,14 @@ class RunState:
         """Return the stop condition that an error sets; None if the error concerns only its unit.
 
         A used quota stops the run until it is available again; rate limiting that slower requests did not end and an
-        API that is down stop it for a while. Raise an error that no later request can avoid, such as wrong credentials
-        or a missing connection.
+        API that is down stop it for a while. An error that no later request can avoid, such as wrong credentials or a
+        missing connection, ends it: what is in flight is still stored, then `raise_failure` raises the error. Raise
+        every error that is not of the API.
         """
         now = self.context.clock.now()
         if isinstance(error, QuotaExhausted):
+            if self.failure is not None:
+                return self.stop
             stop = StopCondition.from_quota(error)
             if error.reason == "reserved":
                 self.backfill_stop = stop
@@ -143,7 +149,9 @@ class RunState:
             )
             return self.stop
         if resolve(error).then is Action.STOP:
-            raise error
+            self.failure, self.sender.has_ended = self.failure or error, True
+            self.stop = StopCondition(self.pool, summarize_error(self.failure), now)
+            return self.stop
         if isinstance(error, RetryableError) and self.sender.api_is_down:
             return self.stop_for_outage(summarize_error(error))
         return None
@@ -156,6 +164,11 @@ class RunState:
         self.locks_lost = self.locks_lost or error
         if self.stop is None:
             self.stop = StopCondition(self.pool, str(error), self.context.clock.now() + UNREACHABLE_PAUSE)
+
+    def raise_failure(self) -> None:
+        """Raise the error that ended the run, if there is one."""
+        if self.failure is not None:
+            raise self.failure
 
     def raise_lost_locks(self) -> None:
         """Raise LocksLost if the run lost its locks, before it writes something more."""

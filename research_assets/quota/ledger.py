@@ -29,7 +29,7 @@ from research_assets.quota.tables import DAYS, REQUESTS, USED, verify_request_co
 from research_assets.settings import Settings
 from research_assets.storage.sent_by import SentBy, this_process
 
-QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget", "unreachable"]
+QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget", "ended", "unreachable"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class QuotaExhausted(Exception):
     - `not_reset`: the API has refused every request since midnight; the pool is probed at growing intervals.
     - `reserved`: the remaining requests are reserved for work that is due today.
     - `budget`: the run has used its budget. Another run may start at `retry_at` if requests are free then.
+    - `ended`: another request of the run failed with an error that ends the run.
     - `unreachable`: the database of the ledger does not answer, so nothing can be reserved; `used` is 0.
     """
 
@@ -86,9 +87,10 @@ class QuotaExhausted(Exception):
             "not_reset": "the API has refused every request since midnight; the pool is probed at growing intervals",
             "reserved": f"the remaining {cap - used} requests are reserved for work that is due today",
             "budget": f"the run has used its budget ({used} of {cap} requests of the day are used)",
+            "ended": "another request of the run failed",
             "unreachable": "the database of the quota ledger does not answer, see the log of the run",
         }[reason]
-        available = "for this run" if reason == "budget" else "available"
+        available = "for this run" if reason in ("budget", "ended") else "available"
         super().__init__(
             f"Pool {pool} has no request {available}: {explanation}. No request was sent. "
             f"Retry after {retry_at:%Y-%m-%d %H:%M} UTC."
@@ -168,7 +170,7 @@ class Ledger:
         place = (REQUESTS.c.day, REQUESTS.c.id)
         self._read_page = (
             database.select(REQUESTS)
-            .where(tuple_(*place) > tuple_(bindparam("last_day"), bindparam("last_id")))
+            .where(tuple_(*place) > tuple_(bindparam("last_day"), bindparam("last_id")), REQUESTS.c.settled != 2)
             .order_by(*place)
             .limit(_PAGE_ROWS)
         )
@@ -376,7 +378,10 @@ class Ledger:
             return dict(Counter((row.study, row.entity) for row in rows if self._database.verified(REQUESTS, row)))
 
     def iter_requests(self, since: date | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the reservations since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
+        """Yield the requests since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`.
+
+        A reservation that was released is no request.
+        """
         last = (since.isoformat() if since else "", 0)
         with self._database.reading() as db:
             verify_request_counts(db, last[0])

@@ -753,6 +753,9 @@ def _as_json(answer: bytes) -> bytes:
     return answer
 
 
+MIN_FREE_BYTES = 64 * 2**20
+"""Free space on the disk in bytes without which no request is sent: some hundred pages."""
+
 _WRITE_ADVICE = {
     errno.ENOSPC: "Free space on its disk",
     errno.EDQUOT: "Free space in your disk quota",
@@ -761,6 +764,21 @@ _WRITE_ADVICE = {
     errno.EROFS: "Make the file system writable",
     errno.EACCES: "Make its folder writable",
 }
+
+
+def require_space(captures: Path) -> None:
+    """Raise JournalWriteError if the disk has less than `MIN_FREE_BYTES` free, so that a response may be lost.
+
+    A file system that does not report its size is not checked.
+    """
+    folder = next(one for one in (captures, *captures.parents) if one.exists())
+    disk = os.statvfs(folder)
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES:
+        raise JournalWriteError(
+            f"The disk of {folder} has {disk.f_bavail * disk.f_frsize // 2**20} MiB free, too little for the responses "
+            f"of a run ({MIN_FREE_BYTES // 2**20} MiB). No request was sent. {_WRITE_ADVICE[errno.ENOSPC]}, and start "
+            "the collection again: it resumes after the last stored page."
+        )
 
 
 def _write_error(path: Path, error: OSError, verb: str) -> JournalWriteError:

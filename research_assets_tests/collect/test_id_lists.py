@@ -132,6 +132,50 @@ async def test_empty_response_is_checked_by_a_second_request(settings: Settings)
     assert harness.requests_sent == 2
 
 
+async def test_single_id_is_absent_only_after_a_second_request(settings: Settings) -> None:
+    harness = make_harness(settings, empty_searches=1)
+    found = await run_task(harness, make_task(harness, video_ids(harness, 1)[:1]))
+    assert set(found.progress.states.values()) == {"returned"}
+    assert harness.requests_sent == 2
+
+
+async def test_ids_beside_an_element_without_an_id_are_not_absent(settings: Settings) -> None:
+    harness = make_harness(settings)
+    ids = video_ids(harness, 2)
+
+    def edit(_: httpx.Request, response: httpx.Response) -> httpx.Response:
+        first, *others = orjson.loads(response.content)["data"]["videos"]
+        return change_data(response, videos=[first | {"id": None}, *others])
+
+    task = make_task(harness, [*ids, *nonexistent_ids(ids[:1])])
+    found = await run_task(harness, task, transport=TamperingTransport(harness, edit))
+    unanswered = {one for one, state in found.progress.states.items() if state == "unanswered"}
+    assert unanswered == {max(ids), *nonexistent_ids(ids[:1])}
+    assert {found.progress.reasons[one] for one in unanswered} == {"The API returned 1 element(s) without a usable id"}
+    assert harness.requests_sent == 1
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_all_short_pages_of_a_batch_are_read(settings: Settings, ends: bool) -> None:
+    harness = make_harness(settings)
+    ids = video_ids(harness, 2)
+    n_answered = 40 if ends else 24
+
+    def edit(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        start = orjson.loads(request.content).get("cursor") or 0
+        rows = [{"id": one, "create_time": 1} for one in sorted(ids, reverse=True)[start : start + 4]]
+        rows = rows if start < n_answered else []
+        return change_data(response, videos=rows, cursor=start + len(rows), has_more=not ends or start + 4 < 40)
+
+    task = make_task(harness, [*ids, *nonexistent_ids(ids[:1])])
+    found = await run_task(harness, task, transport=TamperingTransport(harness, edit))
+    states = [*found.progress.states.values()]
+    assert states.count("returned") == n_answered
+    # If has_more stays true, nothing shows that the others do not exist.
+    assert states.count("absent" if ends else "unanswered") == 41 - n_answered
+    assert harness.requests_sent == (10 if ends else 6 + 5)
+
+
 async def test_dead_day_leaves_only_its_own_ids_unanswered_with_the_reason(settings: Settings) -> None:
     dead = START.replace(day=9)
     harness = make_harness(settings, dead_days=frozenset({dead}))

@@ -30,6 +30,7 @@ from research_assets_tests.collect.harness import (
     START,
     CollectorHarness,
     TamperingTransport,
+    change_data,
     days,
     error_response,
     study,
@@ -360,3 +361,44 @@ async def test_recollected_days_request_all_accounts(settings: Settings) -> None
 def replaced(settings: Settings) -> Settings:
     """Return the settings on another root, for a second sandbox whose faults name accounts of the first."""
     return replace(settings, root=settings.root / "second")
+
+
+@pytest.mark.parametrize("recollect", [False, True])
+async def test_day_beside_an_empty_one_stays_as_it_was_collected(settings: Settings, recollect: bool) -> None:
+    """The second search for an empty batch also names a day whose videos are known, but for this batch alone."""
+    harness = make_harness(settings)
+    names = panel(harness, 20)
+    known, empty = days(2)
+    beside: list[dict[str, Any]] = []
+
+    def edit(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        body = orjson.loads(request.content)
+        if names[10] not in next(c["field_values"] for c in body["query"]["and"] if c["field_name"] == "username"):
+            return None
+        if f"{empty:%Y%m%d}" == body["end_date"] != body["start_date"]:
+            beside.append(body)
+        videos = orjson.loads(response.content)["data"]["videos"]
+        videos = [one for one in videos if datetime.fromtimestamp(one["create_time"], UTC).date() != empty]
+        return change_data(response, videos=videos, cursor=len(videos), has_more=False)
+
+    async def collect(day: date, **modes: bool) -> None:
+        transport = TamperingTransport(harness, edit)
+        finished, pause = await harness.collect("videos", [day], usernames_of(names), transport=transport, **modes)
+        assert pause is None
+        assert {one.state for one in finished.values()} == {"complete"}
+
+    await collect(known)
+    await collect(empty)
+    if recollect:
+        beside.clear()
+        harness.clock.advance(days=10)
+        await collect(empty, recollect=True)
+    assert beside
+    attempts = harness.sql(
+        f"SELECT state, kept FROM {{coverage}} WHERE unit_kind = 'day' AND partition = DATE '{known}' "
+        "AND entity = 'videos'"
+    )
+    # Its own two batches, and nothing of the search for the other day.
+    assert sorted(attempts) == [("complete", 20), ("partial", 10)]
+    runs = [one for one in agenda(harness, usernames_of(names), empty).items if "canary" not in one.reasons]
+    assert runs == []

@@ -116,6 +116,7 @@ async def rehydrate_comments(
             )
             status = {record.attempt.unit: record for record in records}
             result = await ListPartitionRun(task, run, day, status, {}, {}).run(targets)
+            run.raise_failure()
             if isinstance(result, Paused):
                 pause = result
                 break

@@ -125,6 +125,7 @@ async def fetch_id_list(
             async for n_new, next_batches in results:
                 list_run.jobs.extend(next_batches)
                 on_progress(n_new)
+        run.raise_failure()
         n_remaining = len(task.videos) - len(progress.states)
         if not n_remaining:
             on_complete(journal, progress)
@@ -189,8 +190,10 @@ class _IdListRun:
             if narrower := list(split_batch(batch, self._listed, self._today)):
                 return 0, narrower
             return self._record_states(session, unanswered=batch.ids, reason=summarize_error(error)), ()
-        absent = [one for one in batch.ids if one not in pager.found]
-        return self._record_states(session, returned=pager.found, absent=absent), ()
+        others = [one for one in batch.ids if one not in pager.found]
+        if pager.doubt:
+            return self._record_states(session, returned=pager.found, unanswered=others, reason=pager.doubt), ()
+        return self._record_states(session, returned=pager.found, absent=others), ()
 
     def _record_states(
         self,

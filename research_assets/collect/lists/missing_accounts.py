@@ -169,7 +169,7 @@ async def _follow(study: StudySpec, run: RunState, partition: date, batch: IdBat
         by_account = _by_account(own)
         found = [
             replace(
-                _attempt(study, account, videos, handles, partition, first_at, clock.now(), n_found=len(pager.found)),
+                _attempt(study, account, videos, handles, partition, first_at, clock.now(), pager),
                 requests=requests / len(by_account),
                 capture=capture,
             )
@@ -197,13 +197,13 @@ def _attempt(
     partition: date,
     first_at: datetime,
     now: datetime,
-    *,
-    n_found: int,
+    pager: BatchPager,
 ) -> Attempt:
-    """Return the attempt at an account. `n_found` is the number of videos of the request that were returned."""
+    """Return the attempt at an account. `pager` is that of the request, which also names videos of other accounts."""
     found = [video for video in videos if video in handles]
     handle = handles[found[0]] if found else ""
-    state: UnitState = "complete" if found else "missing" if n_found else "suspicious"
+    is_known_missing = bool(pager.found) and pager.doubt is None
+    state: UnitState = "complete" if found else "missing" if is_known_missing else "suspicious"
     if found and handle.lower() != account:
         advice = (
             "The study follows renames, so the account is observed under this handle from now on."
@@ -215,13 +215,14 @@ def _attempt(
         reason = f"Renamed: the video {found[0]} has the handle {handle} now. {advice}"
     elif found:
         reason = "Not renamed: a video has the same handle. The account exists, but the API returns no profile of it."
-    elif n_found:
+    elif is_known_missing:
         reason = (
             "None of its collected videos is returned: the account was deleted, banned or made private, or it withdrew "
             "them. The API does not distinguish these cases."
         )
     else:
-        reason = "The search returned no video at all, so nothing is known about the account."
+        doubt = pager.doubt or "The search returned no video at all"
+        reason = f"{doubt}, so nothing is known about the account."
     return Attempt(
         entity="videos",
         partition=partition,

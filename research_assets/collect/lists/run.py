@@ -15,7 +15,6 @@ from datetime import date
 from research_assets.collect.lists.inputs import UnitReuse, attempt_without_request
 from research_assets.collect.lists.pager import ListOutcome, ListPager, ListProgress, fetch_list
 from research_assets.collect.publish import publish_capture, publish_in_background, write_open_coverage
-from research_assets.collect.sender import summarize_error
 from research_assets.collect.session import RunState, Session
 from research_assets.collect.types import (
     CollectionTask,
@@ -91,19 +90,13 @@ class ListPartitionRun:
                 settings.concurrency,
                 lambda: self._stop is None,
             )
-            try:
-                async with aclosing(results):
-                    async for target, outcome in results:
-                        if outcome is not None and outcome.beside_rows:
-                            self._without_proof.append(outcome)
-                        elif outcome is not None:
-                            self._record_attempt(journal, outcome.attempt)
-                            jobs.extend(self._replies_of(target))
-            except ApiError as error:
-                self._write_remaining(
-                    journal, StopCondition(self._run.pool, summarize_error(error), self._context.clock.now())
-                )
-                raise
+            async with aclosing(results):
+                async for target, outcome in results:
+                    if outcome is not None and outcome.beside_rows:
+                        self._without_proof.append(outcome)
+                    elif outcome is not None:
+                        self._record_attempt(journal, outcome.attempt)
+                        jobs.extend(self._replies_of(target))
             self._run.raise_lost_locks()
             if (stop := self._stop) is not None:
                 self._write_remaining(journal, stop)

@@ -202,6 +202,7 @@ async def recheck_known_videos(
             await _run_recheck(canary, run)
     except (QuotaExhausted, RetryableError, UnitError) as error:
         stop = run.stop_for(error)
+        run.raise_failure()
         if stop is None:
             reason = f"The canary check failed: {summarize_error(error)}."  # type: ignore[arg-type]
             stop = StopCondition.cool_down(POOL, reason, context.clock.now())

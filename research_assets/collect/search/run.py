@@ -116,18 +116,22 @@ class VideoSearch:
         self._bisect = AccountBisect(self._batches.names, self._batches.answered_windows())
         self._histories: dict[tuple[Usernames, str], SearchHistory] = {}
         self._canary = CanaryProbe(settings, task.study, day_status, self._batches.isolated, self._run)
+        self._collected: set[date] = set()
         self._running: set[_WindowJob] = set()
         self._held_back: dict[date, list[SearchWindow]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[PartitionResult | Paused, None]:
         """Collect the days, which the caller has locked, and yield each as it finishes."""
         settings, remaining = self._context.settings, set(days)
+        self._collected = set(days)
         with ExitStack() as stack:
             jobs: deque[_WindowJob] = deque()
             with ExitStack() as ended_days:
                 for opened in self._resume_journals(stack, ended_days, remaining):
                     stack.callback(opened.journal.close)
                     self._parts.mark_cut(opened.progress.window.first, opened.progress.window.part)
+                    if not opened.progress.window.is_recheck:
+                        self._collected.update(opened.progress.window.days)
                     if opened.outcome is None:
                         jobs.append(_WindowJob(opened.progress, opened.journal))
                         self._history(opened.progress.window).record_density(opened.progress)
@@ -147,6 +151,7 @@ class VideoSearch:
                     jobs.extend(_jobs(self._bisect.next_windows(unfinished, self._batches.dead.keys())))
                     for day_result in take_results(result.attempts, remaining, self._batches.requests):
                         yield day_result
+        self._run.raise_failure()
         stop = self._run.stop or self._run.backfill_stop
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
@@ -187,6 +192,15 @@ class VideoSearch:
                 claim_more=claim_more,
                 claim_ended=lambda days: claim(days, ended_days, ended),
             )
+
+    def _is_beside(self, window: SearchWindow, day: date) -> bool:
+        """Return whether a window of a batch contains a complete day only because it lies between or beside its days.
+
+        The other batches are not searched for that day, so what this one finds is no observation of it.
+        """
+        status = self._day_status.get(day)
+        is_complete = status is not None and status.attempt.state == "complete"
+        return bool(window.usernames) and is_complete and day not in self._collected
 
     def _is_complete(self, window: SearchWindow, day: date) -> bool:
         """Return whether a day of a window was collected by earlier runs, or the part of it that the window asks."""
@@ -336,11 +350,7 @@ class VideoSearch:
                 if (outcome == "failed" and run.sender.api_may_be_down) or needs_canary(progress, history):
                     canary = await self._canary.check(window.days, session.record)
             except (QuotaExhausted, ApiError) as error:
-                try:
-                    stop = run.stop_for(error)
-                except ApiError as final:
-                    await self._pause(session, StopCondition(POOL, str(final), self._context.clock.now()))
-                    raise
+                stop = run.stop_for(error)
                 assert stop is not None, "fetch_window turns all other errors into an outcome"
                 return await self._pause(session, stop)
             if outcome == "failed" and canary == "error":
@@ -414,7 +424,7 @@ class VideoSearch:
         batch_attempts = [
             replace(attempt, **conclusion.states[attempt.partition]._asdict())
             for attempt in progress.day_attempts(session.journal.capture)
-            if attempt.partition in conclusion.states
+            if attempt.partition in conclusion.states and not self._is_beside(progress.window, attempt.partition)
         ]
         attempts = []
         for attempt in batch_attempts:
@@ -449,7 +459,11 @@ class VideoSearch:
     def _write_open(self, journal: Journal, progress: SearchProgress, stop: StopCondition) -> None:
         """Write the open days of a journal to raw/coverage."""
         reason = f"Paused on {progress.reached_day} after page {progress.pages} of its window. {stop.reason}"
-        window_attempts = [replace(attempt, reason=reason) for attempt in progress.day_attempts(journal.capture)]
+        window_attempts = [
+            replace(attempt, reason=reason)
+            for attempt in progress.day_attempts(journal.capture)
+            if not self._is_beside(progress.window, attempt.partition)
+        ]
         attempts = [
             replace(self._batches.combine(self._parts.combine(progress.window, one)), next_try=stop.retry_at)
             for one in window_attempts

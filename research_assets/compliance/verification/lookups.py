@@ -8,7 +8,7 @@ Not here: the verdict on the items (see answers.py), which items a task has (see
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -130,8 +130,8 @@ class VideoRound:
         """Request one batch with its controls and record its answers."""
         own = batch.ids
         batch, controls = due.add_controls(batch, window, candidates, MAX_CONTROLS)
-        returned = await self._find(batch)
-        now = self.context.clock.now()
+        pager = await self._find(batch)
+        returned, now = pager.found, self.context.clock.now()
         self.controls.update((one, now) for one in controls if one in returned)
         unsuspected = [one for one in own if not self.answers.is_suspected(str(one))]
         missing = [one for one in own if one not in returned]
@@ -142,7 +142,7 @@ class VideoRound:
             # Then another request of the same kind and day must show that the search works.
             is_proven = await self._is_search_working()
         signs: dict[int, Sign] = {one: "+" for one in own if one in returned}
-        self._record(signs | dict.fromkeys(missing, "-" if is_proven else "?"))
+        self._record(signs | dict.fromkeys(missing, "-" if is_proven and not pager.doubt else "?"))
 
     async def _is_search_working(self) -> bool:
         """Return whether a request of this round returned its controls; if none has any, one is sent for that."""
@@ -153,8 +153,7 @@ class VideoRound:
             batches = batch_ids(known, today, window_days=self.settings.window_days)
             if batches:
                 batch = max(batches, key=lambda one: len(one.ids))
-                returned = await self._find(batch)
-                now = self.context.clock.now()
+                returned, now = (await self._find(batch)).found, self.context.clock.now()
                 self.controls.update((one, now) for one in returned)
                 self.is_proven = due.is_proven(returned, batch.ids, ())
         return self.is_proven
@@ -168,14 +167,17 @@ class VideoRound:
         }
         return [one for one in found if is_control[one]][:MAX_CONTROLS]
 
-    async def _find(self, batch: IdBatch) -> Collection[int]:
+    async def _find(self, batch: IdBatch) -> BatchPager:
+        """Return the pager of a batch after its last page."""
         clock, unit = self.context.clock, RequestContext(STUDY, STUDY, str(batch))
 
         async def read(pager: BatchPager) -> None:
             while (request := pager.next_request()) is not None:
                 pager.add(await self.sender.send(request, unit, lambda _: None, max_attempts=pager.max_attempts))
 
-        return await BatchPager(batch, _FIELDS, clock).find(read)
+        pager = BatchPager(batch, _FIELDS, clock)
+        await pager.find(read)
+        return pager
 
     def _record(self, signs: Mapping[int, Sign]) -> None:
         """Store the answers durably, without those of videos that were withdrawn meanwhile."""

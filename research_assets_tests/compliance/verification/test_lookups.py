@@ -103,6 +103,22 @@ def test_video_that_a_later_answer_contains_is_kept(data: VerificationHarness) -
     assert not data.withdrawn
 
 
+def test_video_beside_an_element_without_an_id_is_kept(data: VerificationHarness) -> None:
+    one = data.collector.ids()[3]
+
+    def edit(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if "video/query" not in request.url.path:
+            return None
+        videos = orjson.loads(response.content)["data"]["videos"]
+        return change_data(response, videos=[{} if video["id"] == one else video for video in videos])
+
+    data.edit = edit
+    data.wait(days=14)
+    data.run_until_quiet(1.5)
+    assert [(task.is_done, task.n_valid, task.n_open) for task in data.tasks] == [(False, 0, 1)]
+    assert not data.withdrawn
+
+
 def test_answers_without_their_controls_prove_nothing_and_wait_for_a_word(data: VerificationHarness) -> None:
     ids, start, before = data.collector.ids(), data.collector.clock.now() + timedelta(days=14), searches(data)
     data.withdraw(ids[0])
