@@ -119,11 +119,16 @@ CURSOR_COLUMNS = 90
 not."""
 
 
+_UNBREAKABLE = str.maketrans({" ": "\N{NO-BREAK SPACE}", "-": "-\N{WORD JOINER}"})
+"""Texts in which a browser breaks no line, for those in which it does; the joiner has no width."""
+
+
 def cursor_text(time: str, message: str, plan: str) -> str:
     """Return a message and the plan as the UI shows a table in a cursor.
 
-    The UI joins the lines of a cursor and breaks them at ordinary spaces only.
+    The UI joins the lines of a cursor. It breaks them at ordinary spaces, and a browser also after the
+    hyphens of a date.
     """
     lines = ["", *(line for line in plan.splitlines() if line)] if plan else []
-    table = [line.ljust(CURSOR_COLUMNS).replace(" ", "\N{NO-BREAK SPACE}") for line in lines]
+    table = [line.ljust(CURSOR_COLUMNS).translate(_UNBREAKABLE) for line in lines]
     return " ".join([f"{time}: {message}", *table])

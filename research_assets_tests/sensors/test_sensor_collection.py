@@ -1,5 +1,6 @@
 """Ticks of the sensor quota_window: it collects within the quota, through pauses, failures, midnight and restarts."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,7 +20,7 @@ from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_i
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
-from research_assets.sensors.collection import describe_changed_files
+from research_assets.sensors.collection import cursor_text, describe_changed_files
 from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.study.loader import StudyError, StudyIssue
 from research_assets.study.provenance import contents_of
@@ -97,6 +98,16 @@ def test_sensor_collects_a_study_until_nothing_remains(make_harness: Build) -> N
     # Ten days in one window: without earlier counts the first window is wide.
     assert len(results) == 1
     assert harness.requests_sent() <= 10
+
+
+def test_cursor_has_no_place_within_a_line_at_which_a_browser_breaks_it() -> None:
+    [head, header, row] = cursor_text("12:00 UTC", "Nothing.", "later  from\na/videos  2026-11-29 18:37 UTC").rsplit(
+        " ", 2
+    )
+    assert head.startswith("12:00 UTC: Nothing.")
+    assert header.split() == ["later", "from"]
+    assert not re.search("-(?!\N{WORD JOINER})", row)
+    assert row.replace("\N{WORD JOINER}", "").split() == ["a/videos", "2026-11-29", "18:37", "UTC"]
 
 
 def test_paused_collection_resumes_after_midnight(make_harness: Build) -> None:
