@@ -20,7 +20,8 @@ from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_i
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
-from research_assets.sensors.collection import cursor_text, describe_changed_files
+from research_assets.sensors.collection import cursor_text
+from research_assets.sensors.study_files import InvalidStudyFiles, describe_changed_files
 from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.study.loader import StudyError, StudyIssue
 from research_assets.study.provenance import contents_of
@@ -77,9 +78,8 @@ def test_changed_study_files_are_named_until_the_code_location_is_loaded_again()
     def invalid() -> list[StudySpec]:
         raise StudyError([StudyIssue(Path("a/defs.yaml"), 3, "name", "is missing")])
 
-    assert describe_changed_files(loaded, invalid) == (
-        "Runs fail until the study files are corrected: a/defs.yaml:3: name: is missing."
-    )
+    with pytest.raises(InvalidStudyFiles, match=r"No run was started.*\n.*a/defs.yaml:3: name: is missing"):
+        describe_changed_files(loaded, invalid)
 
 
 def test_wait_after_a_failure_ends_although_the_clock_was_ahead() -> None:
