@@ -5,15 +5,15 @@ the delivery of an alert (see alerts.py).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 
 from research_assets.alerts import append_alert, post_webhook, read_alerts
 from research_assets.clock import Clock
+from research_assets.sensors.recorded_errors import causes, root_message
 from research_assets.sensors.run_history import location_of
 from research_assets.settings import Settings
 from research_assets.text import log_text
@@ -121,18 +121,10 @@ def _failed_ticks(instance: dg.DagsterInstance, since: datetime, location: str |
         if location is not None and origin.location_name != location:
             continue
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since.timestamp()):
-            errors = [*_causes(tick.error)]
             # The code location was restarted or killed. It runs again, because this sensor runs in it.
-            if tick.is_failure and not any(_UNREACHABLE in error.message for error in errors):
-                message = log_text(errors[-1].message.strip()) if errors else "no error message recorded"
+            if tick.is_failure and not any(_UNREACHABLE in error.message for error in causes(tick.error)):
+                message = log_text(root_message(tick.error) or "no error message recorded")
                 failures.append(
                     TickFailure(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), message)
                 )
     return failures
-
-
-def _causes(error: Any) -> Iterator[Any]:
-    """Yield a recorded error, whose class Dagster does not publish, and its causes."""
-    while error is not None:
-        yield error
-        error = error.cause
