@@ -253,6 +253,18 @@ def test_comments_with_unconfirmed_counts_are_green_only_after_the_reobservation
     assert all(result.success for result in harness.advance())
     assert harness.materialized(study.name, "videos") == ["2026-02-01"]
     assert harness.materialized(study.name, "comments") == []
+
+    key, definition = dg.AssetKey([study.name, "comments"]), partitions_def(study, "comments")
+    day = {"dagster/partition": "2026-02-01"}
+    shown = []
+    for max_requests in (-1, 0):
+        config = {"ops": {"gardening__content": {"config": {"max_requests": max_requests}}}}
+        request = dg.RunRequest(asset_selection=[key], tags=day, run_config=config, job_name="__ASSET_JOB")
+        assert harness.launch(request).success is (max_requests == 0)
+        statuses = harness.instance.get_status_by_partition(key, ["2026-02-01"], definition) or {}
+        shown += [status.value if status else None for status in statuses.values()]
+    assert shown == ["FAILED", None], "the last run did not fail"
+
     assert "without a confirmed comment count (next: 2026-02-14 00:00 UTC)" in str(harness.skipped)
     harness.at(datetime(2026, 2, 14, 0, 1, tzinfo=UTC))
     results = harness.advance()
