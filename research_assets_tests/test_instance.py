@@ -36,6 +36,10 @@ def test_first_start_writes_private_settings(tmp_path: Path, settings: Settings)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled
+        # By default a restart of the code location fails every queued run.
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert queue.max_user_code_failure_retries == 1440
         pools = instance.get_concurrency_config().pool_config
         assert (pools.default_pool_limit, str(pools.pool_granularity)) == (1, "PoolGranularity.RUN")
 

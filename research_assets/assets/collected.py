@@ -60,7 +60,9 @@ class CollectConfig(dg.Config):
     """Options of a run, beyond its partitions."""
 
     recollect: bool = Field(
-        False, description="Collect complete units again: a new observation that costs as much as the first"
+        False,
+        description="Collect complete units again: a new observation that costs as much as the first. Of comments only "
+        "lists whose comment count has grown",
     )
     retry_now: bool = Field(False, description="Retry quarantined and suspicious units before their next try is due")
     max_requests: int | None = Field(

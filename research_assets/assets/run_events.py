@@ -123,6 +123,10 @@ class CollectionRun:
             yield dg.MaterializeResult(asset_key=self._key)
             return
         self._report_complete_partition(end_metadata)
+        if not ends_complete:
+            # Dagster shows a partition as failed from a failed run until it is materialized, even after runs that did
+            # not fail. Without its stored status it reads those of the latest runs.
+            self._context.instance.wipe_asset_cached_status([self._key])
         if self._paused is not None:
             self._report_pause(self._paused)
         elif incomplete:

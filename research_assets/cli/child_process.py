@@ -28,8 +28,8 @@ def run_until_stopped(
     when_ready: Callable[[], None],
     when_stopping: Callable[[], None],
     grace_seconds: float = 30.0,
-) -> int:
-    """Run `command`. Return its exit code, or 0 if it ended because this process received a stop signal.
+) -> int | None:
+    """Run `command`. Return its exit code, or None if it ended because this process received a stop signal.
 
     The output of the process group goes to `log`, which is truncated first. `when_ready` is called once, as soon as
     `ready` returns True; `when_stopping` is called at the first stop signal. The child receives a stop as SIGINT, on
@@ -68,7 +68,7 @@ def run_until_stopped(
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-        return 0 if stops else child.returncode
+        return None if stops else child.returncode
 
 
 def _truncate(log: Path) -> IO[bytes]:

@@ -54,9 +54,24 @@ def command(port: int) -> None:
                 when_ready=lambda: _show(served, port),
                 when_stopping=lambda: click.echo("Stopping ... Press Ctrl-C again to stop immediately.", err=True),
             )
-    if code:
-        last = "\n".join(settings.ui_log.read_text(errors="replace").splitlines()[-20:])
-        raise click.ClickException(f"Dagster ended with exit code {code}. The last lines of {settings.ui_log}:\n{last}")
+    if code is not None:
+        raise click.ClickException(_describe_end(code, settings.ui_log))
+
+
+_UNEXPECTED_END = "shut down unexpectedly"
+"""Part of the line in which Dagster names a process of its own that ended. Its exit code is 0 then."""
+
+
+def _describe_end(code: int, log: Path) -> str:
+    """Return why Dagster ended without a stop signal, and what to do."""
+    lines = log.read_text(errors="replace").splitlines()
+    causes = [line for line in lines if _UNEXPECTED_END in line]
+    text = "\n".join(causes[-1:] or lines[-20:])
+    return (
+        f"Dagster ended with exit code {code}, although nobody stopped it. Nothing is collected until it runs again: "
+        f"run research-assets ui, which resumes all runs. "
+        f"{'The cause in' if causes else 'The last lines of'} {log}:\n{text}"
+    )
 
 
 @contextmanager

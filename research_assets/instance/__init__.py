@@ -23,6 +23,7 @@ _CONSEQUENCES: Mapping[str, str] = {
     "concurrency.pools.default_limit": "two runs can use one quota pool together and meet the rate limit",
     "concurrency.pools.granularity": "a run that waits for its pool occupies a process",
     "run_queue.dequeue_interval_seconds": "a queued run starts up to 5 seconds later",
+    "run_queue.max_user_code_failure_retries": "queued runs fail while the code location cannot be reached",
     "run_monitoring.enabled": "a run whose process dies stays in progress",
     "run_retries.enabled": "a crashed run is not retried",
     "run_retries.max_retries": "a crashed run is retried more or less often",

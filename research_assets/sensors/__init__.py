@@ -67,7 +67,7 @@ def build_automation(
         sensors += [
             quota_window(studies, collector, periods, read_studies),
             build_marts_on_new_data(
-                studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target
+                studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target, read_studies
             ),
         ]
     # Stored data must be verified also when its study file is gone.

@@ -3,7 +3,7 @@
 Not here: the build itself (see assets/warehouse.py and warehouse/build.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from research_assets.planning.messages import pluralize
 from research_assets.resources import CollectorResource
 from research_assets.sensors.collection_plan import collected_keys
 from research_assets.sensors.run_history import active_runs, is_of_location, location_of, selected_keys
+from research_assets.sensors.study_files import read_declared
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 from research_assets.warehouse.changes import Publications, list_publications
@@ -94,10 +95,12 @@ def build_marts_on_new_data(
     reports: Sequence[dg.AssetKey] = (),
     checks_after_build: Sequence[dg.AssetCheckKey] = (),
     target: dg.AssetSelection | None = None,
+    read_studies: Callable[[], Sequence[StudySpec]] | None = None,
 ) -> dg.SensorDefinition:
     """Return the sensor over all assets of the warehouse, and over the `reports`, which the same run writes.
 
     `target` is a short selection that contains them, for the list of sensors; by default it names each asset.
+    `read_studies` reads the study files; while one is invalid a tick that would start a build fails.
     """
     collected = collected_keys(studies)
     settings = collector.settings
@@ -124,6 +127,9 @@ def build_marts_on_new_data(
         )
         if reason is not None:
             return dg.SkipReason(reason)
+        # The build would fail and would not be repeated until new data arrives.
+        if read_studies is not None:
+            read_declared(read_studies)
         request = dg.RunRequest(
             run_key=state.data.unbuilt,
             asset_selection=[*warehouse, *reports],

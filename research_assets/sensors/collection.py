@@ -13,9 +13,8 @@ from research_assets.quota.server_time import SandboxUnreachable
 from research_assets.resources import CollectorResource
 from research_assets.sensors.collection_plan import Periods, read_collection_plan
 from research_assets.sensors.run_history import location_of
+from research_assets.sensors.study_files import describe_changed_files
 from research_assets.settings import SettingsError
-from research_assets.study.loader import StudyError
-from research_assets.study.provenance import has_same_file
 from research_assets.study.spec import StudySpec
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
@@ -46,7 +45,7 @@ def quota_window(
     """Return the sensor over all collected assets of some studies.
 
     `periods` are the partitions that Dagster knows. `read_studies` reads the study files, which may have changed since
-    the code location was loaded; each tick says what is not loaded.
+    the code location was loaded; each tick says what is not loaded, and fails while a file is invalid.
     """
 
     @dg.sensor(
@@ -59,6 +58,7 @@ def quota_window(
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        changes = "" if read_studies is None else describe_changed_files(studies, read_studies)
         try:
             clock = collector.server_clock()
         except (SettingsError, SandboxUnreachable) as error:
@@ -72,7 +72,6 @@ def quota_window(
                 "/".join(key),
                 ", ".join(map(str, unknown)),
             )
-        changes = "" if read_studies is None else describe_changed_files(studies, read_studies)
         if changes:
             context.log.warning(changes)
         requests = [plan.run_request(item) for item in plan.runs]
@@ -95,35 +94,21 @@ def quota_window(
     return sensor
 
 
-def describe_changed_files(loaded: Sequence[StudySpec], read_studies: Callable[[], Sequence[StudySpec]]) -> str:
-    """Return how the study files differ from the studies of the code location; empty if they do not."""
-    try:
-        declared = {study.name: study for study in read_studies()}
-    except StudyError as error:
-        return f"Runs fail until the study files are corrected: {'; '.join(map(str, error.issues))}."
-    known = {study.name: study for study in loaded}
-    both = sorted(known.keys() & declared.keys())
-    changes = {
-        "added": sorted(declared.keys() - known.keys()),
-        "changed": [name for name in both if not has_same_file(known[name], declared[name])],
-        "removed": sorted(known.keys() - declared.keys()),
-    }
-    texts = [f"{', '.join(names)} ({change})" for change, names in changes.items() if names]
-    if not texts:
-        return ""
-    return f"Study files are not loaded: {', '.join(texts)}. Reload the code location under Deployment."
-
-
 CURSOR_COLUMNS = 90
 """Width of a line of the cursor in characters. At window widths of 1280 to 2000 pixels, one such line fits and two do
 not."""
 
 
+_UNBREAKABLE = str.maketrans({" ": "\N{NO-BREAK SPACE}", "-": "-\N{WORD JOINER}"})
+"""Texts in which a browser breaks no line, for those in which it does; the joiner has no width."""
+
+
 def cursor_text(time: str, message: str, plan: str) -> str:
     """Return a message and the plan as the UI shows a table in a cursor.
 
-    The UI joins the lines of a cursor and breaks them at ordinary spaces only.
+    The UI joins the lines of a cursor. It breaks them at ordinary spaces, and a browser also after the
+    hyphens of a date.
     """
     lines = ["", *(line for line in plan.splitlines() if line)] if plan else []
-    table = [line.ljust(CURSOR_COLUMNS).replace(" ", "\N{NO-BREAK SPACE}") for line in lines]
+    table = [line.ljust(CURSOR_COLUMNS).translate(_UNBREAKABLE) for line in lines]
     return " ".join([f"{time}: {message}", *table])

@@ -35,11 +35,11 @@ NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class NoProgress:
-    """Digest of a study's entity, and the number of ticks that started runs for it without changing the digest."""
+class EntityState:
+    """Digest of a study's entity, and the id of the newest run that a tick started for it; empty if there is none."""
 
     state_digest: str
-    n_ticks: int
+    newest_run: str
 
 
 Periods = Mapping[StudyEntity, ObservedPeriods]
@@ -48,7 +48,7 @@ Periods = Mapping[StudyEntity, ObservedPeriods]
 
 @dataclass(frozen=True, slots=True)
 class CollectionPlan:
-    """The agenda at `now` (UTC, server time), with its inputs and the ticks without progress of each entity.
+    """The agenda at `now` (UTC, server time), with its inputs and the state of each entity.
 
     `unknown_periods` are due periods that are no partition yet, by study and entity: a run of them would fail.
     """
@@ -56,7 +56,7 @@ class CollectionPlan:
     now: datetime
     inputs: AgendaInputs
     agenda: Agenda
-    progress: Mapping[StudyEntity, NoProgress]
+    states: Mapping[StudyEntity, EntityState]
     unknown_periods: Mapping[StudyEntity, Sequence[date]]
 
     @property
@@ -66,7 +66,7 @@ class CollectionPlan:
 
     def run_request(self, item: PlannedRun) -> dg.RunRequest:
         """Return the run request of a planned run."""
-        return _run_request(item, self.progress[item.study, item.entity], self.now)
+        return _run_request(item, self.states[item.study, item.entity], self.now)
 
     def materializations(self, settings: Settings) -> Iterator[dg.AssetMaterialization]:
         """Yield one materialization for each day that is collected but not recorded as materialized."""
@@ -102,10 +102,10 @@ def read_collection_plan(
     """
     now = clock.now()
     keys = collected_keys(all_studies or studies)
-    inputs, progress = _read_inputs(instance, location, studies, keys, collector, clock, count_cancelled)
+    inputs, states = _read_inputs(instance, location, studies, keys, collector, clock, count_cancelled)
     inputs, unknown = _without_unknown_periods(inputs, periods or {})
     inputs = limits.apply(inputs)
-    return CollectionPlan(now, inputs, build_agenda(inputs, now), progress, unknown)
+    return CollectionPlan(now, inputs, build_agenda(inputs, now), states, unknown)
 
 
 def _read_inputs(
@@ -116,8 +116,8 @@ def _read_inputs(
     collector: CollectorResource,
     clock: Clock,
     count_cancelled: bool,
-) -> tuple[AgendaInputs, Mapping[StudyEntity, NoProgress]]:
-    """Return the inputs of the agenda, and the ticks without progress of each entity."""
+) -> tuple[AgendaInputs, Mapping[StudyEntity, EntityState]]:
+    """Return the inputs of the agenda, and the state of each entity."""
     # Runs are read before the files. A run that ends in between has then already changed the files.
     settings, now = collector.settings, clock.now()
     runs = run_history.active_runs(instance, collector.clock.now(), location)
@@ -136,20 +136,20 @@ def _read_inputs(
 
     inputs = read_agenda_inputs(settings, studies, pools, now, used=used, materialized=materialized)
     backing_off_until: dict[StudyEntity, datetime] = {}
-    progress: dict[StudyEntity, NoProgress] = {}
+    states: dict[StudyEntity, EntityState] = {}
     for key in inputs.partition_status:
         digest = _state_digest(inputs, key, settings)
-        n_ticks, ended_at = run_history.runs_without_progress(
+        n_ticks, ended_at, newest_run = run_history.runs_without_progress(
             instance, key, digest, location, count_cancelled=count_cancelled
         )
-        progress[key] = NoProgress(digest, n_ticks)
+        states[key] = EntityState(digest, newest_run)
         # Runs end by the machine's clock, which may differ from server time.
         if ended_at is None:
             continue
         local_now = collector.clock.now()
         if (ends_at := run_history.backoff_ends_at(n_ticks, ended_at, local_now)) is not None:
             backing_off_until[key] = now + (ends_at - local_now)
-    return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
+    return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), states
 
 
 def _shown_as_materialized(instance: dg.DagsterInstance, study: StudySpec, entity: str) -> list[date]:
@@ -190,11 +190,11 @@ def _state_digest(inputs: AgendaInputs, key: StudyEntity, settings: Settings) ->
     return hashlib.sha256(repr((statuses, size, canary)).encode()).hexdigest()[:16]
 
 
-def _run_request(item: PlannedRun, progress: NoProgress, now: datetime) -> dg.RunRequest:
+def _run_request(item: PlannedRun, state: EntityState, now: datetime) -> dg.RunRequest:
     """Return the run request of a planned run.
 
     Dagster ignores a run key that it has seen. So the key contains what justifies another run of the same partitions:
-    the day, the digest, and the number of ticks without progress.
+    the day, the digest, and the run before it. A number of runs would repeat after a person has deleted one.
     """
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
@@ -208,8 +208,8 @@ def _run_request(item: PlannedRun, progress: NoProgress, now: datetime) -> dg.Ru
                 f"{first}..{last}",
                 *mode,
                 f"{now.date()}",
-                progress.state_digest,
-                f"{progress.n_ticks}",
+                state.state_digest,
+                state.newest_run or "first",
             )
         ),
         asset_selection=[dg.AssetKey(list(key))],
@@ -222,7 +222,7 @@ def _run_request(item: PlannedRun, progress: NoProgress, now: datetime) -> dg.Ru
             "research/partitions": first if first == last else f"{first}..{last}",
             "research/reason": ", ".join(item.reasons),
             ASSET_TAG: "/".join(key),
-            run_history.STATE_TAG: progress.state_digest,
+            run_history.STATE_TAG: state.state_digest,
             run_history.TICK_TAG: now.isoformat(),
             run_history.REQUESTS_TAG: str(item.requests),
         },

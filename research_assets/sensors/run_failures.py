@@ -12,6 +12,7 @@ import dagster as dg
 
 from research_assets.alerts import append_alert, post_webhook, read_alerts
 from research_assets.clock import Clock
+from research_assets.sensors.recorded_errors import root_message
 from research_assets.sensors.run_history import WILL_RETRY_TAG
 from research_assets.settings import Settings
 from research_assets.text import log_text
@@ -93,18 +94,23 @@ def _failure_message(event: dg.DagsterEvent) -> str:
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else str(event.message)
+    return root_message(data.error) or str(event.message)
 
 
 def _crash_messages(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """Return Dagster's messages about a run without a failed step: the failure event and the event before it."""
+    """Return Dagster's messages about a run without a failed step: the failure event and the event before it.
+
+    The event before it may have an error: then also that at the root, such as that of an invalid study file.
+    """
     entries = instance.all_logs(run.run_id, of_type={dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE})
+    before: list[str] = []
     messages: list[str] = []
     for entry in entries:
-        messages = [*messages[-1:], str(entry.dagster_event.message)] if entry.dagster_event else messages
+        if (event := entry.dagster_event) is None:
+            continue
+        messages = [*before, str(event.message)]
+        error = event.engine_event_data.error if event.is_engine_event else None
+        before = [str(event.message), *filter(None, [root_message(error)])]
         if entry.dagster_event_type == dg.DagsterEventType.RUN_FAILURE:
             break
     return messages

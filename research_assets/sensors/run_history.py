@@ -141,24 +141,27 @@ def runs_without_progress(
     location: str | None = None,
     *,
     count_cancelled: bool = True,
-) -> tuple[int, datetime | None]:
+) -> tuple[int, datetime | None, str]:
     """Return the number of ticks whose runs ended without changing the state, and the end of the last of these runs.
+
+    Also return the id of the newest run of a tick, whatever its state; empty if there is none.
 
     A cancelled run counts with `count_cancelled`: a sensor does not start again at once what a person has cancelled.
     """
     records = instance.get_run_records(filters=dg.RunsFilter(tags={ASSET_TAG: "/".join(key)}), limit=_MAX_RUNS)
-    ticks, ended_at = set(), None
+    ticks, ended_at, newest = set(), None, ""
     for record in records:
         run = record.dagster_run
         if not is_of_location(run, location):
             continue
+        newest = newest or run.run_id
         if run.tags.get(STATE_TAG) != state_digest:
             break
         if run.is_finished and (count_cancelled or run.status is not dg.DagsterRunStatus.CANCELED):
             ticks.add(run.tags.get(TICK_TAG))
             if ended_at is None and record.end_time is not None:
                 ended_at = datetime.fromtimestamp(record.end_time, UTC)
-    return len(ticks), ended_at
+    return len(ticks), ended_at, newest
 
 
 def backoff_ends_at(n_failed: int, ended_at: datetime, now: datetime) -> datetime | None:

@@ -5,21 +5,24 @@ the delivery of an alert (see alerts.py).
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from research_assets.alerts import append_alert, post_webhook
+from research_assets.alerts import append_alert, post_webhook, read_alerts
 from research_assets.clock import Clock
-from research_assets.sensors.run_history import location_of, read_cursor
+from research_assets.sensors.recorded_errors import causes, root_message
+from research_assets.sensors.run_history import location_of
 from research_assets.settings import Settings
 from research_assets.text import log_text
 
 REPEAT_AFTER = timedelta(days=1)
 """Time after which an error that is still present is reported again."""
+
+_UNREACHABLE = "Could not reach user code server"
+"""Dagster's message while the code location does not run. A tick that takes too long has another one."""
 
 LOOKBACK = timedelta(hours=1)
 """How far back the sensor reads ticks. It covers the first tick, and the first one after a stop of the daemon."""
@@ -48,25 +51,17 @@ class TickFailure:
         return hashlib.blake2b(f"{self.name}: {self.error}".encode(), digest_size=8).hexdigest()
 
 
-def new_failures(
-    failures: Iterable[TickFailure], reported: Mapping[str, datetime]
-) -> tuple[list[TickFailure], dict[str, datetime]]:
-    """Return the failures to report, the newest of each kind, and `reported` with their times added.
-
-    `reported` is the time of the last report by failure key. Keys older than twice `REPEAT_AFTER` are dropped.
-    """
+def new_failures(failures: Iterable[TickFailure], reported: Mapping[str, datetime]) -> list[TickFailure]:
+    """Return the failures to report, the newest of each kind. `reported` is the time of the last report by key."""
     newest: dict[str, TickFailure] = {}
     for failure in sorted(failures, key=lambda failure: failure.at):
         newest[failure.key] = failure
     # A report of the future was made while the machine's clock was ahead.
-    to_report = [
+    return [
         failure
         for key, failure in newest.items()
         if key not in reported or abs(failure.at - reported[key]) >= REPEAT_AFTER
     ]
-    last_at = max((failure.at for failure in newest.values()), default=None)
-    recent = {key: at for key, at in reported.items() if last_at is None or abs(last_at - at) < 2 * REPEAT_AFTER}
-    return to_report, recent | {failure.key: failure.at for failure in to_report}
 
 
 def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefinition:
@@ -80,13 +75,10 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = clock.now()
-        reported = _read_reported(context)
         failures = _failed_ticks(context.instance, now - LOOKBACK, location_of(context))
-        to_report, reported = new_failures(failures, reported)
-        for failure in to_report:
+        for failure in new_failures(failures, _read_reported(settings) if failures else {}):
             _send_alert(settings, failure)
             context.log.warning("Wrote the failure of %s to %s: %s", failure.name, settings.alerts, failure.error)
-        context.update_cursor(json.dumps({"reported": {key: at.isoformat() for key, at in reported.items()}}))
         names = ", ".join(sorted({failure.name for failure in failures}))
         return dg.SkipReason(
             f"Failed within the last hour: {names}." if names else "No sensor or schedule failed within the last hour."
@@ -95,12 +87,20 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     return sensor
 
 
-def _read_reported(context: dg.SensorEvaluationContext) -> dict[str, datetime]:
-    """Return the last reports in the cursor; none if a person has set another text."""
-    try:
-        return {key: datetime.fromisoformat(at) for key, at in read_cursor(context)["reported"].items()}
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return {}
+def _read_reported(settings: Settings) -> dict[str, datetime]:
+    """Return the time of the last report by failure key.
+
+    It is read from the file and not from a cursor, because a person can evaluate the sensor in the UI with any cursor.
+    """
+    reported = {}
+    for alert in read_alerts(settings):
+        try:
+            at = datetime.fromisoformat(alert["at"])
+            reported[TickFailure(alert["sensor"], at, alert["message"][0]).key] = at
+        # Failed runs, and lines that a person has written.
+        except (TypeError, KeyError, ValueError, IndexError):
+            continue
+    return reported
 
 
 def _send_alert(settings: Settings, failure: TickFailure) -> None:
@@ -121,11 +121,9 @@ def _failed_ticks(instance: dg.DagsterInstance, since: datetime, location: str |
         if location is not None and origin.location_name != location:
             continue
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since.timestamp()):
-            if tick.is_failure:
-                error = tick.error
-                while error is not None and error.cause is not None:
-                    error = error.cause
-                message = log_text(error.message.strip()) if error is not None else "no error message recorded"
+            # The code location was restarted or killed. It runs again, because this sensor runs in it.
+            if tick.is_failure and not any(_UNREACHABLE in error.message for error in causes(tick.error)):
+                message = log_text(root_message(tick.error) or "no error message recorded")
                 failures.append(
                     TickFailure(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), message)
                 )

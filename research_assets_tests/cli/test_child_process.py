@@ -66,7 +66,7 @@ def test_stop_signal_ends_the_process_group_cleanly(stop: signal.Signals, ignore
     lines(process, "started", "ready")
     process.send_signal(stop)
     rest, _ = process.communicate(timeout=60)
-    assert rest.split("\n")[:2] == ["goodbye", "code 0"]
+    assert rest.split("\n")[:2] == ["goodbye", "code None"]
 
 
 def test_second_stop_kills_a_group_that_ignores_signals() -> None:
@@ -75,7 +75,7 @@ def test_second_stop_kills_a_group_that_ignores_signals() -> None:
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
-    assert rest == "code 0\n"
+    assert rest == "code None\n"
 
 
 def test_failed_child_returns_its_code_and_ends_its_children() -> None:

@@ -224,7 +224,7 @@ def test_dry_run_prints_the_plan_of_the_sensor_and_sends_nothing(open_terminal: 
     by_sensor.tick()
     cursor = str(by_sensor.cursors["quota_window"])
     table = [
-        line.replace("\N{NO-BREAK SPACE}", " ").rstrip()
+        line.replace("\N{NO-BREAK SPACE}", " ").replace("\N{WORD JOINER}", "").rstrip()
         for line in cursor.split(" \N{NO-BREAK SPACE}", 1)[1].split(" ")
     ]
     assert [line for line in table if line.strip()] == [line for line in result.stdout.splitlines()[1:] if line][:-1]

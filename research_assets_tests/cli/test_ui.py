@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import research_assets.cli.ui as ui_command
 from research_assets.cli import main
 from research_assets_tests.conftest import UNREACHABLE_URL
 
@@ -67,3 +68,36 @@ def test_ui_reports_incomplete_credentials(studies: Path, monkeypatch: pytest.Mo
     studies.write_text(VALID_STUDY)
     monkeypatch.setenv("TIKTOK_CLIENT_KEY", "key")
     assert_fails_with(ui("--port", "0"), "TIKTOK_CLIENT_SECRET is not")
+
+
+DAEMON_KILLED = """\
+Traceback (most recent call last):
+Exception: dagster-daemon process shut down unexpectedly with return code -9
+2026-02-01 10:00:00 +0000 - dagster - DEBUG - the last line of a run
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (DAEMON_KILLED, "dagster-daemon process shut down unexpectedly with return code -9"),
+        ("something else\n", "The last lines of"),
+    ],
+    ids=["daemon-killed", "unknown"],
+)
+def test_ui_fails_if_dagster_ends_by_itself_with_exit_code_0(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, log: str, expected: str
+) -> None:
+    studies.write_text(VALID_STUDY)
+    for name in ("TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "test")
+
+    def end(*_: object, log: Path, **__: object) -> int:
+        log.write_text(text)
+        return 0
+
+    text = log
+    monkeypatch.setattr(ui_command, "run_until_stopped", end)
+    result = ui("--port", "0")
+    assert_fails_with(result, "exit code 0, although nobody stopped it", expected)
+    assert "the last line of a run" not in result.stderr

@@ -1,6 +1,6 @@
 """A harness for sensors: real runs on an ephemeral instance with a sandbox, and ticks that tests call themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ class SensorHarness:
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
     build_fails: set[str] = field(default_factory=set)
     cursors: dict[str, str | None] = field(default_factory=dict)
+    read_studies: Callable[[], Sequence[StudySpec]] | None = None
     skipped: str | None = None
     builds: int = 0
 
@@ -80,6 +81,7 @@ class SensorHarness:
                 collector,
                 [MARTS],
                 CheckKeys(blocking=[key for study in self.studies for key in blocking_check_keys(study)]),
+                read_studies=self.read_studies,
             ),
         )
 

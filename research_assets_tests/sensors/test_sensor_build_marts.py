@@ -16,7 +16,10 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import build_marts
 from research_assets.sensors.build_marts import BuildState, build_blocker
+from research_assets.sensors.study_files import InvalidStudyFiles
 from research_assets.storage.raw_writer import write_rows
+from research_assets.study.loader import StudyError, StudyIssue
+from research_assets.study.spec import StudySpec
 from research_assets.warehouse.changes import Publications
 from research_assets_tests.assets.harness import NO_COMMENTS
 from research_assets_tests.sensors.sensor_harness import SensorHarness
@@ -107,6 +110,23 @@ def test_restored_data_is_built_although_it_is_older_than_the_marts(harness: Sen
     shutil.copytree(backup, harness.settings.raw, dirs_exist_ok=True)
     assert build(harness)
     assert build(harness) is None
+
+
+def test_invalid_study_file_fails_the_ticks_and_the_next_one_builds_once_it_is_corrected(
+    harness: SensorHarness,
+) -> None:
+    """Otherwise the build would fail, and not be repeated until new data arrives."""
+
+    def invalid() -> list[StudySpec]:
+        raise StudyError([StudyIssue(Path("a/defs.yaml"), 3, "name", "is missing")])
+
+    harness.advance()
+    harness.read_studies = invalid
+    for sensor in ("quota_window", "build_marts_on_new_data"):
+        with pytest.raises(InvalidStudyFiles, match="No run was started"):
+            harness.tick(sensor)
+    harness.read_studies = None
+    assert build(harness)
 
 
 def test_failed_build_is_repeated_only_for_new_data(harness: SensorHarness) -> None:

@@ -1,5 +1,6 @@
 """Ticks of the sensor quota_window: it collects within the quota, through pauses, failures, midnight and restarts."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,7 +20,8 @@ from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_i
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
-from research_assets.sensors.collection import describe_changed_files
+from research_assets.sensors.collection import cursor_text
+from research_assets.sensors.study_files import InvalidStudyFiles, describe_changed_files
 from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.study.loader import StudyError, StudyIssue
 from research_assets.study.provenance import contents_of
@@ -76,9 +78,8 @@ def test_changed_study_files_are_named_until_the_code_location_is_loaded_again()
     def invalid() -> list[StudySpec]:
         raise StudyError([StudyIssue(Path("a/defs.yaml"), 3, "name", "is missing")])
 
-    assert describe_changed_files(loaded, invalid) == (
-        "Runs fail until the study files are corrected: a/defs.yaml:3: name: is missing."
-    )
+    with pytest.raises(InvalidStudyFiles, match=r"No run was started.*\n.*a/defs.yaml:3: name: is missing"):
+        describe_changed_files(loaded, invalid)
 
 
 def test_wait_after_a_failure_ends_although_the_clock_was_ahead() -> None:
@@ -97,6 +98,16 @@ def test_sensor_collects_a_study_until_nothing_remains(make_harness: Build) -> N
     # Ten days in one window: without earlier counts the first window is wide.
     assert len(results) == 1
     assert harness.requests_sent() <= 10
+
+
+def test_cursor_has_no_place_within_a_line_at_which_a_browser_breaks_it() -> None:
+    [head, header, row] = cursor_text("12:00 UTC", "Nothing.", "later  from\na/videos  2026-11-29 18:37 UTC").rsplit(
+        " ", 2
+    )
+    assert head.startswith("12:00 UTC: Nothing.")
+    assert header.split() == ["later", "from"]
+    assert not re.search("-(?!\N{WORD JOINER})", row)
+    assert row.replace("\N{WORD JOINER}", "").split() == ["a/videos", "2026-11-29", "18:37", "UTC"]
 
 
 def test_paused_collection_resumes_after_midnight(make_harness: Build) -> None:
@@ -168,14 +179,19 @@ def test_failed_run_is_repeated_after_a_backoff(make_harness: Build, monkeypatch
     [request] = harness.tick()
     state = harness.settings.state
     (state / "locks").write_text("not a folder")
-    assert not harness.launch(request).success
+    failed = harness.launch(request)
+    assert not failed.success
     assert not harness.tick()
     assert "10 units made no progress in recent runs" in str(harness.skipped)
     monkeypatch.setattr(run_history, "MIN_BACKOFF", timedelta(0))
     [second] = harness.tick()
     assert second.run_key != request.run_key
+    assert not harness.launch(second).success
+    # As a person does in the UI. Dagster starts no run whose key it knows.
+    harness.instance.delete_run(failed.run_id)
+    [third] = harness.tick()
     (state / "locks").unlink()
-    assert harness.launch(second).success
+    assert harness.launch(third).success
     assert harness.materialized("gardening", "videos") == DAYS
 
 
@@ -242,6 +258,18 @@ def test_comments_with_unconfirmed_counts_are_green_only_after_the_reobservation
     assert all(result.success for result in harness.advance())
     assert harness.materialized(study.name, "videos") == ["2026-02-01"]
     assert harness.materialized(study.name, "comments") == []
+
+    key, definition = dg.AssetKey([study.name, "comments"]), partitions_def(study, "comments")
+    day = {"dagster/partition": "2026-02-01"}
+    shown = []
+    for max_requests in (-1, 0):
+        config = {"ops": {"gardening__content": {"config": {"max_requests": max_requests}}}}
+        request = dg.RunRequest(asset_selection=[key], tags=day, run_config=config, job_name="__ASSET_JOB")
+        assert harness.launch(request).success is (max_requests == 0)
+        statuses = harness.instance.get_status_by_partition(key, ["2026-02-01"], definition) or {}
+        shown += [status.value if status else None for status in statuses.values()]
+    assert shown == ["FAILED", None], "the last run did not fail"
+
     assert "without a confirmed comment count (next: 2026-02-14 00:00 UTC)" in str(harness.skipped)
     harness.at(datetime(2026, 2, 14, 0, 1, tzinfo=UTC))
     results = harness.advance()

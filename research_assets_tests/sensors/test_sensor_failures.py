@@ -117,24 +117,34 @@ def test_alert_from_a_clock_that_was_ahead_hides_no_later_one(settings: Settings
     clock.moment = now + timedelta(days=365)
     ticks.tick("torn")
     ticks.watch()
-    reported = ticks.cursor
     clock.moment = now
     # An instance without the tick of the future.
-    ticks = TickHistory(replace(settings, root=settings.root / "other"), clock)
-    ticks.cursor = reported
+    ticks = TickHistory(replace(settings, instance_home=settings.root / "other"), clock)
     ticks.tick("torn")
     ticks.watch()
-    assert ticks.alerts == ["torn"]
+    assert ticks.alerts == ["torn", "torn"]
 
 
-@pytest.mark.parametrize("text", ["", "x", "[]", "3", '{"reported": 1}', '{"reported": {"a": "b"}}'])
-def test_cursor_that_a_person_has_set_stops_no_alert(settings: Settings, clock: FakeClock, text: str) -> None:
+def test_sensor_that_a_person_evaluates_in_the_ui_with_any_cursor_writes_no_second_alert(
+    settings: Settings, clock: FakeClock
+) -> None:
     ticks = TickHistory(settings, clock)
-    ticks.cursor = text
     ticks.tick("torn")
     ticks.watch()
+    with settings.alerts.open("a") as file:
+        file.write('{"at": 3, "sensor": "quota_window", "message": []}\n{"run": "a"}\n[]\n')
+    for cursor in ("", "x", None):
+        ticks.cursor = cursor
+        ticks.watch()
+    assert len(settings.alerts.read_text().splitlines()) == 4
+
+
+def test_restart_of_the_code_location_causes_no_alert(settings: Settings, clock: FakeClock) -> None:
+    ticks = TickHistory(settings, clock)
+    ticks.tick("Could not reach user code server. gRPC Error code: UNAVAILABLE")
+    ticks.tick("User code server request timed out due to taking longer than 60 seconds to complete.")
     ticks.watch()
-    assert ticks.alerts == ["torn"]
+    assert [text.partition(" timed")[0] for text in ticks.alerts] == ["User code server request"]
 
 
 def test_failure_before_the_lookback_causes_no_alert(settings: Settings, clock: FakeClock) -> None:

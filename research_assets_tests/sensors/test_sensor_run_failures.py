@@ -11,6 +11,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+# Dagster reports an error of loading with it; the only public way is a run that is launched in a process.
+from dagster._core.events import EngineEventData
+from dagster_shared.error import SerializableErrorInfo
+
 from research_assets.alerts import append_alert, read_alerts
 from research_assets.sensors import run_failures
 from research_assets.sensors.run_failures import alert_on_run_failure
@@ -108,6 +112,26 @@ def test_crashed_run_that_dagster_retries_is_not_posted(settings: Settings, cloc
         alert = fail_and_alert(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
     assert alert["webhook"] == "not posted: Dagster retries the run"
     assert not received
+
+
+def test_alert_of_a_run_that_could_not_be_loaded_names_the_cause(settings: Settings, clock: FakeClock) -> None:
+    instance, sensor = dg.DagsterInstance.ephemeral(), alert_on_run_failure(settings, clock)
+    repository = dg.Definitions(assets=[failing_asset], sensors=[sensor]).get_repository_def()
+    run = instance.create_run_for_job(repository.get_job("__ASSET_JOB"))
+    root = SerializableErrorInfo("StudyError: defs.yaml:3: name: is missing\n", [], "StudyError")
+    error = SerializableErrorInfo("Error occurred during the loading of Dagster definitions", [], "Error", cause=root)
+    instance.report_engine_event("Could not load job definition.", run, EngineEventData.engine_error(error))
+    event = instance.report_run_failed(run)
+    context = dg.build_run_status_sensor_context(
+        sensor_name=sensor.name,
+        dagster_event=event,
+        dagster_instance=instance,
+        dagster_run=run,
+        context=dg.build_sensor_context(instance, repository_def=repository),
+    ).for_run_failure()
+    sensor(context)
+    [alert] = read_alerts(settings)
+    assert alert["message"][:2] == ["Could not load job definition.", "StudyError: defs.yaml:3: name: is missing"]
 
 
 @pytest.mark.parametrize(("retries", "webhook_result"), [(1, "not posted: Dagster"), (0, "no webhook is set")])
