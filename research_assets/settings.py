@@ -84,8 +84,12 @@ def _number(text: str) -> float:
 
 
 def _parse_memory(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d*([KMGT]i?B|%)", text):
+    found = re.fullmatch(r"([1-9]\d{0,11})(?:([KMGT])i?B|(%))", text, re.ASCII)
+    if not found:
         raise ValueError("must be a share such as 50% or a size such as 8GB")
+    number, unit, is_share = int(found[1]), found[2], found[3]
+    if number > 100 if is_share else not 10**8 <= number * 1000 ** (1 + "KMGT".index(unit)) <= 10**15:
+        raise ValueError("must be a share of at most 100%, or a size from 100MB to 1000TB")
     return text
 
 
@@ -627,6 +631,16 @@ class Settings:
     def exports(self) -> Path:
         """Folder of the exports."""
         return self.root / "exports"
+
+    def is_own_folder(self, path: Path) -> bool:
+        """Return whether a folder is one of the project in the data folder, not one that a person put there.
+
+        It may be a link to a folder on another disk.
+        """
+        if path.is_relative_to(self.captures) or path.is_relative_to(self.raw):
+            return True
+        id_lists = (self.audits, self.rehydrated, self.population)
+        return path in (self.state, self.dbt_target, self.reports, self.exports, self.root / "dagster", *id_lists)
 
     @property
     def export_key(self) -> Path:
