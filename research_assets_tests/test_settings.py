@@ -46,6 +46,11 @@ def test_simulated_data_has_its_own_default_folder(url: str, tmp_path: Path) -> 
         ("RESEARCH_TIMEOUT", "1e-300"),
         ("RESEARCH_TIMEOUT", "300s"),
         ("RESEARCH_MAX_CLOCK_OFFSET", "nan"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "101%"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "1KB"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "99MB"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "9999TB"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "8"),
     ],
 )
 def test_settings_reject_an_invalid_value_by_name(name: str, text: str) -> None:

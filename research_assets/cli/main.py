@@ -6,8 +6,10 @@ Not here: the commands (see the module of each).
 import errno
 import logging
 import os
+import resource
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -96,9 +98,12 @@ DISK_ERRORS = {
     errno.ENOSPC: "Make room on the disk",
     errno.EDQUOT: "Make room in your disk quota",
     errno.EIO: "Repair the disk",
+    errno.EMFILE: "Allow more open files, such as with `ulimit -n 4096`",
+    errno.ENFILE: "End programs that have many files open",
     errno.EROFS: "Make the file system writable, or set RESEARCH_DATA to a folder that is",
 }
-"""Error numbers of a disk that is full, over the user's quota, faulty or read-only, with the advice for each.
+"""Error numbers of a disk that is full, over the user's quota, faulty or read-only, or of too many open files, with the
+advice for each.
 
 They can occur in any command.
 """
@@ -124,6 +129,9 @@ def is_known_error(error: Exception) -> bool:
     loaded = [reference for reference in KNOWN_ERRORS if reference.partition(":")[0] in sys.modules]
     return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
+
+_OPEN_FILES = 4096
+"""Open files that are enough for a build with many threads. macOS refuses more than 10,240."""
 
 _INTERRUPTED = "Query interrupted"
 """Message of the RuntimeError that DuckDB raises instead of KeyboardInterrupt after Ctrl-C in a query."""
@@ -208,6 +216,15 @@ class LazyGroup(click.Group):
             raise
 
 
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: DuckDB opens many. macOS allows 256 by default."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class _Warnings(logging.StreamHandler[Any]):
     """Writes warnings to the current stderr, for a command without `--verbose`."""
 
@@ -251,4 +268,5 @@ def main(verbose: int) -> None:
     credentials, all commands use a simulated API and a data folder of its own.
     """
     _configure_logging(verbose)
+    _allow_open_files()
     keep_new_files_private()

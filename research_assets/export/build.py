@@ -178,6 +178,8 @@ def _write_all(
                 "There are no edges of a network in the selected marts and days, so there is nothing to write. Nothing "
                 "was exported. Name other marts, or a format of tables such as parquet."
             )
+        without_edges = set(request.network_formats) - {file.format for file in written}
+        skipped |= dict.fromkeys(sorted(without_edges), "no edges of a network in the selected marts and days")
         if not request.table_formats:
             selections = []
         origins = read_column_origins(connection, marts)
