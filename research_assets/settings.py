@@ -676,11 +676,24 @@ def unknown_database(state: Path) -> str:
 
 
 def stored_origin(settings: Settings) -> str:
-    """Return the origin of the data in the data folder; empty if the folder contains none."""
+    """Return the origin of the data in the data folder; empty if the folder contains none, or nobody may read it.
+
+    Raises SettingsError if the file is damaged: nothing else shows whether the data is simulated.
+    """
+    mark = settings.state / "origin"
     try:
-        return (settings.state / "origin").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        text = mark.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return ""
+    except (OSError, ValueError):
+        text = "damaged"
+    if text and text != "sandbox" and not re.fullmatch(r"https?://[!-~]+", text):
+        raise SettingsError(
+            f"The file {mark}, which says where the data is from, is damaged. Nothing was changed. Restore it from a "
+            f"backup, or write the address of the API into it ({VARIABLES['api_url'].default}; for simulated data the "
+            "word sandbox)."
+        )
+    return text
 
 
 def env_file() -> Path:
@@ -847,6 +860,7 @@ def prepare_root(settings: Settings) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         folder = settings.state
+        stored_origin(settings)
         existing = _read_or_write_origin(folder / "origin", settings.origin)
     except OSError as error:
         where = "" if folder == settings.root else f", in {folder}"

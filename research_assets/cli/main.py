@@ -142,6 +142,12 @@ def _is_database_error(error: Exception) -> bool:
     return "sqlalchemy.exc" in sys.modules and isinstance(error, import_reference("sqlalchemy.exc:DBAPIError"))
 
 
+def _is_unreadable_file(error: Exception) -> bool:
+    """Return whether DuckDB could not read a file: it is damaged, or too many are open."""
+    names = ("IOException", "FatalException", "InternalException", "SerializationException")
+    return "duckdb" in sys.modules and isinstance(error, tuple(import_reference(f"duckdb:{name}") for name in names))
+
+
 def _has_current_folder() -> bool:
     try:
         Path.cwd()
@@ -194,8 +200,22 @@ class LazyGroup(click.Group):
                         "command again: it continues where it stopped."
                     )
                 ) from error
+            if "dagster" in sys.modules and isinstance(error, import_reference("dagster:DagsterInvalidConfigError")):
+                problem = " ".join(str(error).partition("Expected:")[0].split()).rstrip(".")
+                raise click.ClickException(
+                    terminal_text(f"{problem}. Nothing was started. Correct dagster.yaml in the folder DAGSTER_HOME.")
+                ) from error
             if isinstance(error, RuntimeError) and str(error) == _INTERRUPTED:
                 raise click.Abort from error
+            if _is_unreadable_file(error):
+                raise click.ClickException(
+                    terminal_text(
+                        f"A file could not be read: {str(error).splitlines()[0].rstrip('.!')}. All stored data is "
+                        "kept. Find damaged files with `research-assets verify-files`. If the warehouse is damaged, "
+                        "build it again with `research-assets build --full-refresh`. If too many files are open, allow "
+                        "more with `ulimit -n 4096`."
+                    )
+                ) from error
             if isinstance(error, FileNotFoundError) and not _has_current_folder():
                 raise click.ClickException(
                     "The current folder does not exist any more. Change to another folder, and run the command again."
