@@ -1,5 +1,6 @@
 """Names on the command line that are no names: each command says so in one message, without a traceback or a file."""
 
+import os
 import resource
 from dataclasses import replace
 from datetime import date
@@ -96,3 +97,14 @@ def test_commands_may_open_as_many_files_as_the_system_allows() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(4096, limits[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_damaged_warehouse_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path), "TIKTOK_API_URL": UNREACHABLE_URL})
+    publish(settings, garden_rows())
+    os.truncate(settings.warehouse, settings.warehouse.stat().st_size // 2)
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    result = CliRunner().invoke(main, ["export", "--mart", "videos"], terminal_width=200)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "cannot be" in result.output or "could not be read" in result.output
+    assert "research-assets build" in result.output
