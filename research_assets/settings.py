@@ -84,8 +84,12 @@ def _number(text: str) -> float:
 
 
 def _parse_memory(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d*([KMGT]i?B|%)", text):
+    found = re.fullmatch(r"([1-9]\d{0,11})(?:([KMGT])i?B|(%))", text, re.ASCII)
+    if not found:
         raise ValueError("must be a share such as 50% or a size such as 8GB")
+    number, unit, is_share = int(found[1]), found[2], found[3]
+    if number > 100 if is_share else not 10**8 <= number * 1000 ** (1 + "KMGT".index(unit)) <= 10**15:
+        raise ValueError("must be a share of at most 100%, or a size from 100MB to 1000TB")
     return text
 
 
@@ -628,6 +632,16 @@ class Settings:
         """Folder of the exports."""
         return self.root / "exports"
 
+    def is_own_folder(self, path: Path) -> bool:
+        """Return whether a folder is one of the project in the data folder, not one that a person put there.
+
+        It may be a link to a folder on another disk.
+        """
+        if path.is_relative_to(self.captures) or path.is_relative_to(self.raw):
+            return True
+        id_lists = (self.audits, self.rehydrated, self.population)
+        return path in (self.state, self.dbt_target, self.reports, self.exports, self.root / "dagster", *id_lists)
+
     @property
     def export_key(self) -> Path:
         """File of the key for pseudonyms in exports, outside the folder of the exports."""
@@ -662,11 +676,24 @@ def unknown_database(state: Path) -> str:
 
 
 def stored_origin(settings: Settings) -> str:
-    """Return the origin of the data in the data folder; empty if the folder contains none."""
+    """Return the origin of the data in the data folder; empty if the folder contains none, or nobody may read it.
+
+    Raises SettingsError if the file is damaged: nothing else shows whether the data is simulated.
+    """
+    mark = settings.state / "origin"
     try:
-        return (settings.state / "origin").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        text = mark.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return ""
+    except (OSError, ValueError):
+        text = "damaged"
+    if text and text != "sandbox" and not re.fullmatch(r"https?://[!-~]+", text):
+        raise SettingsError(
+            f"The file {mark}, which says where the data is from, is damaged. Nothing was changed. Restore it from a "
+            f"backup, or write the address of the API into it ({VARIABLES['api_url'].default}; for simulated data the "
+            "word sandbox)."
+        )
+    return text
 
 
 def env_file() -> Path:
@@ -833,6 +860,7 @@ def prepare_root(settings: Settings) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         folder = settings.state
+        stored_origin(settings)
         existing = _read_or_write_origin(folder / "origin", settings.origin)
     except OSError as error:
         where = "" if folder == settings.root else f", in {folder}"

@@ -11,7 +11,15 @@ import yaml
 
 from research_assets.cli.environment import prepare_instance
 from research_assets.instance import missing_settings, prepare_home
-from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
+from research_assets.settings import (
+    INSTANCE_DIR,
+    PROJECT_DIR,
+    VARIABLES,
+    Settings,
+    SettingsError,
+    child_environment,
+    prepare_root,
+)
 
 OURS = INSTANCE_DIR / "dagster.yaml"
 
@@ -100,3 +108,28 @@ def test_telemetry_is_off_in_the_commands_of_the_makefile() -> None:
         ["make", "--print-data-base", "--dry-run", "help"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
     ).stdout
     assert re.search(r"^export DAGSTER_DISABLE_TELEMETRY := 1$|^DAGSTER_DISABLE_TELEMETRY := 1$", database, re.M)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("telemetry: [", "expected the node content"),
+        ("- a", "the file has no settings below it"),
+        ("concurrency:\n  pools:\n    de", "`pools` has no settings below it"),
+        ("storage: postgres", "`storage` has no settings below it"),
+    ],
+)
+def test_settings_of_the_instance_that_dagster_cannot_use_are_one_message(
+    settings: Settings, text: str, problem: str
+) -> None:
+    home = prepare_home(settings)
+    (home / "dagster.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(problem)):
+        prepare_home(settings)
+
+
+@pytest.mark.parametrize("text", ["", "retention: {sensor: {purge_after_days: 30}}", "telemetry:", "local: {a: 1}"])
+def test_settings_of_the_instance_may_be_few(settings: Settings, text: str) -> None:
+    home = prepare_home(settings)
+    (home / "dagster.yaml").write_text(text)
+    assert prepare_home(settings) == home

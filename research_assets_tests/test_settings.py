@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, SettingsError, child_environment, prepare_root
+from research_assets.settings import (
+    PROJECT_DIR,
+    VARIABLES,
+    Settings,
+    SettingsError,
+    child_environment,
+    prepare_root,
+    stored_origin,
+)
 
 
 def test_empty_environment_sets_the_real_api_and_the_default_folder() -> None:
@@ -46,6 +54,11 @@ def test_simulated_data_has_its_own_default_folder(url: str, tmp_path: Path) -> 
         ("RESEARCH_TIMEOUT", "1e-300"),
         ("RESEARCH_TIMEOUT", "300s"),
         ("RESEARCH_MAX_CLOCK_OFFSET", "nan"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "101%"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "1KB"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "99MB"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "9999TB"),
+        ("RESEARCH_WAREHOUSE_MEMORY", "8"),
     ],
 )
 def test_settings_reject_an_invalid_value_by_name(name: str, text: str) -> None:
@@ -205,6 +218,20 @@ def test_part_of_the_data_folder_that_cannot_be_written_to_is_an_error(tmp_path:
     settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path)})
     (tmp_path / name).symlink_to("/proc")
     with pytest.raises(SettingsError, match=rf"cannot be written to, in {tmp_path / name}: "):
+        prepare_root(settings)
+
+
+@pytest.mark.parametrize("content", [b"sandbo", b"https:/", b"\x00\xff", b"open.tiktokapis.com", None])
+def test_damaged_origin_is_an_error(settings: Settings, content: bytes | None) -> None:
+    mark = settings.state / "origin"
+    mark.parent.mkdir(parents=True)
+    if content is None:
+        mark.mkdir()
+    else:
+        mark.write_bytes(content)
+    with pytest.raises(SettingsError, match="which says where the data is from, is damaged"):
+        stored_origin(settings)
+    with pytest.raises(SettingsError):
         prepare_root(settings)
 
 

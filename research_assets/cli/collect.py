@@ -94,6 +94,8 @@ def command(
                 display.warn(str(file))
             display.warn("There is no study yet. No request was sent. Write one with: research-assets new-study")
             return
+        if days is not None:
+            require_days_of(chosen, *days)
         prepare_root(settings)
         prepare_instance(settings)
         limits = Limits(days, budget)
@@ -111,6 +113,14 @@ def command(
                 ctx.exit(PAUSED)
             collection = Collection(settings, chosen, known, limits, display)
             ctx.exit(collection.run(build=not no_build))
+
+
+def require_days_of(studies: "Sequence[StudySpec]", first: date, last: date) -> None:
+    """Raise UsageError if no study has a day from `first` to `last`: that nothing is due would not say so."""
+    if any(study.start <= last and (study.end is None or first <= study.end) for study in studies):
+        return
+    known = ", ".join(f"{study.name} ({study.start} to {study.end or 'no end'})" for study in studies)
+    raise click.UsageError(f"No study has a day from {first} to {last}. No request was sent. Studies: {known}.")
 
 
 def choose_studies(known: "Sequence[StudySpec]", names: "Sequence[str]") -> "list[StudySpec]":

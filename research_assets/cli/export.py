@@ -81,7 +81,7 @@ def command(
         raise click.UsageError("--texts belongs to --coarse; other exports contain the texts.")
     settings = data_settings()
     request = ExportRequest(
-        studies=studies,
+        studies=tuple(dict.fromkeys(studies)),
         marts=marts or (("videos",) if draw else ()),
         first=first,
         last=last,

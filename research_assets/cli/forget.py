@@ -113,6 +113,8 @@ def _plain(study: str) -> str:
 
 
 def _print_files(result: "Preview | Receipt") -> None:
+    if not result.counts:
+        click.echo("  No file contains them. If they were collected, check the spelling.")
     for kind, actions in result.counts.items():
         click.echo(f"  {kind:<16} " + ", ".join(f"{number:,} {action}" for action, number in actions.items()))
     if result.rewritten_exports:

@@ -6,8 +6,10 @@ Not here: the commands (see the module of each).
 import errno
 import logging
 import os
+import resource
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -96,9 +98,12 @@ DISK_ERRORS = {
     errno.ENOSPC: "Make room on the disk",
     errno.EDQUOT: "Make room in your disk quota",
     errno.EIO: "Repair the disk",
+    errno.EMFILE: "Allow more open files, such as with `ulimit -n 4096`",
+    errno.ENFILE: "End programs that have many files open",
     errno.EROFS: "Make the file system writable, or set RESEARCH_DATA to a folder that is",
 }
-"""Error numbers of a disk that is full, over the user's quota, faulty or read-only, with the advice for each.
+"""Error numbers of a disk that is full, over the user's quota, faulty or read-only, or of too many open files, with the
+advice for each.
 
 They can occur in any command.
 """
@@ -125,6 +130,9 @@ def is_known_error(error: Exception) -> bool:
     return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
 
+_OPEN_FILES = 4096
+"""Open files that are enough for a build with many threads. macOS refuses more than 10,240."""
+
 _INTERRUPTED = "Query interrupted"
 """Message of the RuntimeError that DuckDB raises instead of KeyboardInterrupt after Ctrl-C in a query."""
 
@@ -132,6 +140,12 @@ _INTERRUPTED = "Query interrupted"
 def _is_database_error(error: Exception) -> bool:
     """Return whether a database failed. Dagster's is the only one whose errors have no class of this project."""
     return "sqlalchemy.exc" in sys.modules and isinstance(error, import_reference("sqlalchemy.exc:DBAPIError"))
+
+
+def _is_unreadable_file(error: Exception) -> bool:
+    """Return whether DuckDB could not read a file: it is damaged, or too many are open."""
+    names = ("IOException", "FatalException", "InternalException", "SerializationException")
+    return "duckdb" in sys.modules and isinstance(error, tuple(import_reference(f"duckdb:{name}") for name in names))
 
 
 def _has_current_folder() -> bool:
@@ -186,8 +200,22 @@ class LazyGroup(click.Group):
                         "command again: it continues where it stopped."
                     )
                 ) from error
+            if "dagster" in sys.modules and isinstance(error, import_reference("dagster:DagsterInvalidConfigError")):
+                problem = " ".join(str(error).partition("Expected:")[0].split()).rstrip(".")
+                raise click.ClickException(
+                    terminal_text(f"{problem}. Nothing was started. Correct dagster.yaml in the folder DAGSTER_HOME.")
+                ) from error
             if isinstance(error, RuntimeError) and str(error) == _INTERRUPTED:
                 raise click.Abort from error
+            if _is_unreadable_file(error):
+                raise click.ClickException(
+                    terminal_text(
+                        f"A file could not be read: {str(error).splitlines()[0].rstrip('.!')}. All stored data is "
+                        "kept. Find damaged files with `research-assets verify-files`. If the warehouse is damaged, "
+                        "build it again with `research-assets build --full-refresh`. If too many files are open, allow "
+                        "more with `ulimit -n 4096`."
+                    )
+                ) from error
             if isinstance(error, FileNotFoundError) and not _has_current_folder():
                 raise click.ClickException(
                     "The current folder does not exist any more. Change to another folder, and run the command again."
@@ -206,6 +234,15 @@ class LazyGroup(click.Group):
                     )
                 ) from error
             raise
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: DuckDB opens many. macOS allows 256 by default."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Warnings(logging.StreamHandler[Any]):
@@ -251,4 +288,5 @@ def main(verbose: int) -> None:
     credentials, all commands use a simulated API and a data folder of its own.
     """
     _configure_logging(verbose)
+    _allow_open_files()
     keep_new_files_private()

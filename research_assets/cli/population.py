@@ -1,5 +1,6 @@
 """`research-assets population`: estimate how many videos match the query of a study on a day, from random draws."""
 
+import math
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,9 @@ def command(
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
 
+    # A range of click accepts NaN.
+    if math.isnan(precision):
+        raise click.BadParameter("nan is no number. No request was sent.", param_hint="--precision")
     console = Terminal()
     with api_settings() as settings:
         announce_simulation(settings)

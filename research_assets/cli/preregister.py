@@ -54,6 +54,10 @@ def command(study: str, output: Path | None) -> None:
             f"{path} exists, and a preregistration is not overwritten. Nothing was written. Name another file with "
             "--output, or move the document away."
         )
+    if not path.parent.is_dir():
+        raise click.UsageError(
+            f"There is no folder {path.parent}. Nothing was written. Create it, or name another file."
+        )
     try:
         record = read_provenance(settings, study)
     except ProvenanceError as error:

@@ -15,10 +15,12 @@ def command(studies: tuple[str, ...]) -> None:
     build the marts with `research-assets build`.
     """
     from research_assets.cli.environment import data_settings
-    from research_assets.storage.replay import replay
+    from research_assets.storage.replay import replay, require_sealed_files
 
     settings, errors = data_settings(), list[Exception]()
-    for study in studies or (None,):
+    for name in studies:
+        require_sealed_files(settings.captures, name)
+    for study in dict.fromkeys(studies) or (None,):
         result = replay(settings.captures, settings.raw, study)
         errors += result.errors
         captures: Counter[str] = Counter()

@@ -19,11 +19,10 @@ PORT = 3001
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
+    show_default=str(PORT),
     help="Set the port of --serve; 0 selects one.",
 )
-def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, port: int) -> None:
+def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, port: int | None) -> None:
     """Write the HTML reports of the named studies from the current marts. Sends no request.
 
     Default: all studies. A report shows collected and missing data with charts, and contains the methods paragraph for
@@ -39,6 +38,8 @@ def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, po
     from research_assets.report.write import write_report
     from research_assets.study.loader import load_studies
 
+    if port is not None and not serve:
+        raise click.UsageError("--port belongs to --serve. No report was written.")
     settings = data_settings()
     codebooks = set()
     known = load_studies(settings)
@@ -62,7 +63,7 @@ def command(studies: tuple[str, ...], handles: bool, show: bool, serve: bool, po
         names = ", ".join(page.name for page in others)
         click.echo(f"Not written again, because no study file declares the study: {names}. Delete what is not needed.")
     if serve:
-        _serve(settings, port)
+        _serve(settings, PORT if port is None else port)
 
 
 def _select_studies(known: "list[StudySpec]", names: tuple[str, ...]) -> "list[StudySpec]":

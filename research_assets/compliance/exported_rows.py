@@ -83,8 +83,9 @@ def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
     contents = names.index("contents") if "contents" in names else None
     shared = names.index("object_id") if "object_id" in names else None
     profiles = _profile_columns(names)
+    any_word = _ANY_WORD if "entity" in names else _ANY_WORD - {"unit"}
     others = [
-        (at, name, name in _ANY_WORD)
+        (at, name, name in any_word)
         for at, name in enumerate(names)
         if at not in ids and at not in accounts and at != contents
     ]
@@ -105,7 +106,8 @@ def item_rule(cleaner: Cleaner, names: Sequence[str]) -> Rule:
         if kind is not None and row[kind] == "account":
             # A list of accounts, as the units of searches are.
             of = "videos"
-        if unit is not None and row[unit]:
+        # Without an entity it is a unit of measurement.
+        if unit is not None and entity is not None and row[unit]:
             event = {"unit": row[unit], "unit_kind": row[kind] if kind is not None else None}
             if cleaner.is_id(row[unit]) or is_withdrawn_unit(of, event, cleaner.withdrawn):
                 return None

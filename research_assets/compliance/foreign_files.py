@@ -41,6 +41,19 @@ _MAX_DEPTH = 4
 
 _BATCH = 10_000
 
+_DEFINITIONS = tuple(
+    f"(SELECT {columns} FROM {function}() WHERE database_name = 'searched' AND NOT internal) AS definitions"
+    for function, columns in {
+        "duckdb_schemas": "schema_name, comment, tags",
+        "duckdb_views": "sql, comment, tags",
+        "duckdb_tables": "sql, comment, tags",
+        "duckdb_columns": "comment",
+        "duckdb_types": "type_name, labels, comment, tags",
+        "duckdb_functions": "function_name, parameters, macro_definition, comment, tags",
+    }.items()
+)
+"""Names, defaults, macros and comments of a DuckDB file, which people write beside the rows of its tables."""
+
 _WITHOUT_ITEMS = re.compile("BOOLEAN|DATE|TIME.*|INTERVAL|U?(TINYINT|SMALLINT|INTEGER)|FLOAT|DOUBLE")
 """Types of DuckDB whose values are no id and no text. Reading them takes most of the time."""
 
@@ -93,6 +106,9 @@ def _search_relation(db: duckdb.DuckDBPyConnection, source: str, cleaner: Cleane
 def _search_parquet(path: Path, cleaner: Cleaner) -> Verdict:
     with closing(connect_shared()) as db:
         try:
+            metadata = f"(SELECT key, value FROM parquet_kv_metadata({sql_literal(path)})) AS metadata"
+            if _search_relation(db, metadata, cleaner) == "contains":
+                return "contains"
             return _search_relation(db, f"read_parquet({sql_literal(path)}, hive_partitioning = false)", cleaner)
         except duckdb.Error:
             return "unknown"
@@ -114,11 +130,9 @@ def _search_duckdb(path: Path, cleaner: Cleaner) -> Verdict:
         except duckdb.Error:
             return "unknown"
         try:
-            definitions = db.execute(
-                "SELECT sql FROM duckdb_views() WHERE database_name = 'searched' AND NOT internal"
-            ).fetchall()
-            if mentions_item(cleaner, "", definitions):
-                return "contains"
+            for definitions in _DEFINITIONS:
+                if _search_relation(db, definitions, cleaner) == "contains":
+                    return "contains"
             for schema, table in db.execute(
                 "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'searched'"
             ).fetchall():

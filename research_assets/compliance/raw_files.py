@@ -62,6 +62,12 @@ def other_raw_files(raw: Path, captures: Collection[str]) -> Iterator[Path]:
             yield path
 
 
+def is_raw_file(raw: Path, path: Path) -> bool:
+    """Return whether a file is one of a raw table. A copy at another depth, such as a backup, is not."""
+    parts = path.relative_to(raw).parts
+    return len(parts) == 4 and path.match("study=*/day=*/*.parquet")
+
+
 def clean_raw_file(raw: Path, path: Path, cleaner: Cleaner, *, apply: bool) -> bool:
     """Remove withdrawn items from a raw file row by row; returns whether it contained any.
 

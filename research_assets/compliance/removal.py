@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ from research_assets.compliance.other_files import (
     name_contains,
 )
 from research_assets.compliance.plan import RECEIPTS, Plan, plan_path
-from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
-from research_assets.compliance.selection import capture_files
+from research_assets.compliance.raw_files import clean_raw_file, is_raw_file, other_raw_files, rebuild_raw_files
+from research_assets.compliance.selection import capture_files, is_capture_file
 from research_assets.compliance.verification.raw_tables import write_verification_tables
 from research_assets.compliance.verification.tasks import journal_path
 from research_assets.compliance.verification.verified import drop_verified, verified_path
@@ -42,7 +43,7 @@ from research_assets.settings import Settings
 from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
 from research_assets.storage.captures import DAMAGED_SUFFIX, DamagedCapture, Manifest, capture_of, manifest_path
 from research_assets.storage.files import fsync_folder
-from research_assets.storage.listing import all_files, matching_paths
+from research_assets.storage.listing import all_files, all_paths, matching_paths
 from research_assets.storage.parquet_io import temporary_folder
 from research_assets.storage.raw_digests import DIGEST_LOG
 from research_assets.storage.raw_writer import ensure_tables
@@ -91,6 +92,7 @@ class Removal:
             self._verification,
             self._warehouse,
             self._exports,
+            self._links,
             self._other_files,
             self._dagster,
         ):
@@ -146,7 +148,9 @@ class Removal:
                 rewrite_sealed(path, self._cleaning(entity))
             else:
                 rewrite_journal(path, self._cleaning(entity))
-        for path in sorted(all_files(self._settings.captures, f"*{DAMAGED_SUFFIX}")):
+        for path in sorted(
+            all_files(self._settings.captures, f"*{DAMAGED_SUFFIX}", follows=self._settings.is_own_folder)
+        ):
             if search_file(path, self._cleaner) != "clean":
                 self._remove(path, "damaged copies")
 
@@ -157,11 +161,12 @@ class Removal:
 
     def _all_captures(self) -> Iterator[Path]:
         """Yield the captures of the data folder and of its id lists, and remove what killed processes left."""
+        files = partial(all_files, follows=self._settings.is_own_folder)
         for folder in (self._settings.captures, *_other_captures(self._settings)):
-            for draft in [*all_files(folder, ".*.jsonl.tmp"), *all_files(folder, ".*.jsonl.zst.tmp")]:
+            for draft in [*files(folder, ".*.jsonl.tmp"), *files(folder, ".*.jsonl.zst.tmp")]:
                 if self._apply:
                     draft.unlink(missing_ok=True)
-            for sealed in sorted(all_files(folder, "[!.]*.jsonl.zst")):
+            for sealed in sorted(files(folder, "[!.]*.jsonl.zst")):
                 if (journal := sealed.with_suffix("")).exists():
                     # The journal is the valid form: sealing was interrupted. Sealed again, it is without the items.
                     if self._apply and not manifest_path(sealed).exists():
@@ -199,7 +204,7 @@ class Removal:
                 continue
             if affected:
                 self._count("raw tables", "rewritten")
-        for path in sorted(all_files(raw, f"*{DAMAGED_SUFFIX}")):
+        for path in sorted(all_files(raw, f"*{DAMAGED_SUFFIX}", follows=self._settings.is_own_folder)):
             # A columnar file that is damaged cannot be shown to be without the items.
             self._remove(path, "damaged copies")
 
@@ -212,7 +217,7 @@ class Removal:
             with temporary_folder(settings.raw, "removal"):
                 pass
         for folder in (settings.raw, settings.state / "verification"):
-            for draft in list(all_files(folder, ".*.tmp")):
+            for draft in list(all_files(folder, ".*.tmp", follows=settings.is_own_folder)):
                 draft.unlink(missing_ok=True)
 
     def _ledger(self) -> None:
@@ -241,7 +246,12 @@ class Removal:
 
     def _warehouse(self) -> None:
         settings = self._settings
-        if not (self._plan.rebuild or self._would_rebuild()):
+        if settings.marts_folder is not None and settings.marts_folder.exists():
+            self.notes.append(
+                f"The Parquet marts in {settings.marts_folder} were not built by this command. Run `research-assets "
+                "spark-build`, which replaces them."
+            )
+        if not (self._plan.rebuild or self._would_rebuild() or self._has_item_of_other_files()):
             return
         if not settings.warehouse.exists():
             # What the last build left; an unfinished warehouse is removed by the lock of the builds.
@@ -256,11 +266,6 @@ class Removal:
         self._count("warehouse", "rebuilt")
         if n_shared := len(shared_marts.shared_files(settings)):
             self._count("shared marts", "replaced", n_shared)
-        if settings.marts_folder is not None and settings.marts_folder.exists():
-            self.notes.append(
-                f"The Parquet marts in {settings.marts_folder} were not built by this command. Run `research-assets "
-                "spark-build`, which replaces them."
-            )
         if self._apply:
             if problem := rebuild_warehouse(settings, self._now):
                 self.problems.append(problem)
@@ -268,6 +273,16 @@ class Removal:
 
     def _would_rebuild(self) -> bool:
         return not self._apply and bool(self.counts.keys() & {"captures", "raw tables"})
+
+    def _has_item_of_other_files(self) -> bool:
+        """Return whether the warehouse has an item although the raw tables have none.
+
+        They changed since it was built, by hand or because an older warehouse was restored.
+        """
+        warehouse = self._settings.warehouse
+        if not warehouse.exists() or changes.is_built_from_present_files(self._settings):
+            return False
+        return search_file(warehouse, self._strict_cleaner) != "clean"
 
     def _exports(self) -> None:
         cleaner = export_cleaner(self._cleaner.withdrawn, self._plan.pseudonyms)
@@ -291,6 +306,20 @@ class Removal:
                 "These exports were taken out of the data folder. If they contain the items, their copies must be "
                 f"deleted: {', '.join(taken)}."
             )
+
+    def _links(self) -> None:
+        """Name the links to folders that no step follows: the data folder does not contain their files."""
+        settings = self._settings
+        root = settings.root.resolve()
+        for path in sorted(all_paths(settings.root, follows=settings.is_own_folder)):
+            if not path.is_symlink() or not path.is_dir() or settings.is_own_folder(path):
+                continue
+            if not (target := path.resolve()).is_relative_to(root):
+                self._problem(
+                    "other files",
+                    f"The files in {target}, to which the link {path} leads, were not searched. Check them yourself, "
+                    "and remove the link.",
+                )
 
     def _other_files(self) -> None:
         """Clean all files of the data folder that no other step knows."""
@@ -317,7 +346,7 @@ class Removal:
         )
         own = (settings.state, settings.raw, settings.captures, *_other_captures(settings))
         databases = (settings.ledger, settings.warehouse, settings.warehouse_build, changes.scratch_path(settings))
-        for path in sorted(all_files(settings.root)):
+        for path in sorted(all_files(settings.root, follows=settings.is_own_folder)):
             if any(path.is_relative_to(folder) for folder in known) or path in kept or self._is_capture_or_raw(path):
                 continue
             if any(path == one.with_name(one.name + end) for one in databases for end in _DATABASE_PARTS):
@@ -331,8 +360,12 @@ class Removal:
         """Return whether a file is of captures or raw tables, which other steps clean."""
         settings = self._settings
         if path.is_relative_to(settings.raw):
-            return path.name == DIGEST_LOG or path.match("*/study=*/day=*/*.parquet")
-        if not any(path.is_relative_to(one) for one in (settings.captures, *_other_captures(settings))):
+            return path.name == DIGEST_LOG or is_raw_file(settings.raw, path)
+        if path.is_relative_to(settings.captures):
+            is_capture = is_capture_file(settings.captures, path)
+        else:
+            is_capture = any(path.is_relative_to(one) for one in _other_captures(settings))
+        if not is_capture:
             return False
         is_manifest = manifest_path(path.with_suffix(".jsonl.zst")) == path
         return is_manifest or path.name.endswith((".jsonl", ".jsonl.zst", DAMAGED_SUFFIX))
@@ -359,6 +392,15 @@ class Removal:
         place = path.relative_to(self._settings.root) if path.is_relative_to(self._settings.root) else Path(path.name)
         if name_contains(place, cleaner):
             self._problem(kind, f"The name of {path}, or of its folder, contains an item. Rename or remove it.")
+        if path.is_symlink() and not path.resolve().is_relative_to(self._settings.root.resolve()):
+            # Rewriting would replace the link by a clean copy, and the file to which it leads would stay.
+            if search_file(path, cleaner) != "clean":
+                self._problem(
+                    kind,
+                    f"The file {path.resolve()}, to which the link {path} leads, may contain an item. Clean or "
+                    "remove it, and remove the link.",
+                )
+            return
         try:
             if is_sqlite(path):
                 affected: bool | None = clean_sqlite(path, cleaner, apply=self._apply, is_foreign=is_foreign) > 0

@@ -78,6 +78,12 @@ def capture_files(captures: Path, entities: Iterable[str] = ("*",)) -> list[Path
     return sorted(sealed | {path for path in found if path.suffix == ".jsonl"})
 
 
+def is_capture_file(captures: Path, path: Path) -> bool:
+    """Return whether a file is where `capture_files` looks. A copy at another depth, such as a backup, is not."""
+    parts = path.relative_to(captures).parts
+    return len(parts) == 4 and parts[1].startswith("study=")
+
+
 def _videos_of(settings: Settings, handles: frozenset[str]) -> Iterator[int]:
     for entity in VIDEO_ENTITIES:
         for record in _records(settings, entity):

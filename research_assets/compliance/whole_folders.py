@@ -99,15 +99,25 @@ class FolderRemoval:
             *(state / "origin", state / "locks", state / FOLDER_ID, home / "dagster.yaml", home / "dagster.yml"),
             *(settings.ledger.with_name(settings.ledger.name + end) for end in ("", "-wal", "-shm")),
         )
-        for path in sorted(all_files(settings.root)):
-            if not any(path == one or path.is_relative_to(one) for one in kept):
+        outside = []
+        for path in sorted(all_paths(settings.root, follows=settings.is_own_folder)):
+            is_link = path.is_symlink() and not settings.is_own_folder(path)
+            if is_link and not path.resolve().is_relative_to(settings.root.resolve()):
+                outside.append(f"{path.resolve()} (link {path.relative_to(settings.root)})")
+            if path.is_file() and not any(path == one or path.is_relative_to(one) for one in kept):
                 self._remove("files", path)
+        if outside:
+            self.notes.append(
+                f"Links lead out of the data folder. What they lead to was not removed: {', '.join(outside)}."
+            )
+        if (marts := settings.marts_folder) is not None and marts.exists() and not marts.is_relative_to(settings.root):
+            self.notes.append(f"The Parquet marts in {marts} were not removed. Delete them.")
         self._remove_shared_marts()
         if not home.is_relative_to(settings.root):
             self.notes.append(f"Dagster's home {home} is outside of the data folder and was not removed. Delete it.")
         if self._apply:
-            folders = sorted((path for path in all_paths(settings.root) if path.is_dir()), reverse=True)
-            for folder in folders:
+            below = all_paths(settings.root, follows=settings.is_own_folder)
+            for folder in sorted((path for path in below if path.is_dir() and not path.is_symlink()), reverse=True):
                 if not any(folder.iterdir()):
                     folder.rmdir()
 
@@ -147,7 +157,9 @@ class FolderRemoval:
         if not self._apply:
             return
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path.resolve())
+            if path.is_symlink():
+                path.unlink()
         else:
             path.unlink()
         fsync_folder(path.parent)

@@ -143,7 +143,7 @@ def _write_all(
     build: Path,
     scrub: Scrub | None,
 ) -> Export:
-    simulated = is_simulated(settings)
+    simulated, built_at = is_simulated(settings), published_at(settings.published_marts)
     marts = read_marts(connection)
     studies = read_studies(connection, marts)
     selections, skipped = select_marts(request, marts, studies)
@@ -168,7 +168,7 @@ def _write_all(
         written = [
             file
             for selection in selections
-            for file in _write_mart(connection, selection, request, build, simulated=simulated)
+            for file in _write_mart(connection, selection, request, build, built_at, simulated=simulated)
         ]
         written += write_networks(
             connection, selections, marts, request, request.studies or studies, build, simulated=simulated
@@ -178,6 +178,8 @@ def _write_all(
                 "There are no edges of a network in the selected marts and days, so there is nothing to write. Nothing "
                 "was exported. Name other marts, or a format of tables such as parquet."
             )
+        without_edges = set(request.network_formats) - {file.format for file in written}
+        skipped |= dict.fromkeys(sorted(without_edges), "no edges of a network in the selected marts and days")
         if not request.table_formats:
             selections = []
         origins = read_column_origins(connection, marts)
@@ -187,7 +189,7 @@ def _write_all(
         if has_codebook and (codebook := read_codebook(connection)):
             if scrub:
                 codebook = _scrubbed_codebook(codebook, scrub)
-            page = render_codebook(codebook, simulated=simulated, built=published_at(settings.published_marts), now=now)
+            page = render_codebook(codebook, simulated=simulated, built=built_at, now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
@@ -257,6 +259,7 @@ def _write_mart(
     selection: MartSelection,
     request: ExportRequest,
     build: Path,
+    built_at: datetime,
     *,
     simulated: bool,
 ) -> list[ExportedFile]:
@@ -266,7 +269,7 @@ def _write_mart(
     for file_format in request.table_formats:
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        rows = WRITERS[file_format](connection, selection, export_columns, path)
+        rows = WRITERS[file_format](connection, selection, export_columns, path, built_at)
         written.append(ExportedFile.of(build, path, mart.name, file_format, rows))
     return written
 

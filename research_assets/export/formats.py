@@ -4,6 +4,7 @@ Not here: Stata and SPSS files (see stata.py, spss.py), the SQL of columns (see 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -25,7 +26,11 @@ SUFFIXES = {"parquet": "parquet", "csv": "csv", "stata": "dta", "spss": "sav"}
 
 
 def write_parquet(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
+    connection: duckdb.DuckDBPyConnection,
+    selection: MartSelection,
+    export_columns: Sequence[ExportColumn],
+    path: Path,
+    _: datetime,
 ) -> int:
     """Write Parquet with the types of the warehouse and return the number of rows."""
     expressions = (f"{columns.parquet_sql(column)} AS {sql_identifier(column.name)}" for column in export_columns)
@@ -34,7 +39,11 @@ def write_parquet(
 
 
 def write_csv(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
+    connection: duckdb.DuckDBPyConnection,
+    selection: MartSelection,
+    export_columns: Sequence[ExportColumn],
+    path: Path,
+    _: datetime,
 ) -> int:
     """Write CSV in UTF-8 with a byte order mark and return the number of rows.
 
@@ -54,7 +63,9 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path, options
     return int(rows)
 
 
-Writer = Callable[[duckdb.DuckDBPyConnection, MartSelection, Sequence[ExportColumn], Path], int]
+Writer = Callable[[duckdb.DuckDBPyConnection, MartSelection, Sequence[ExportColumn], Path, datetime], int]
+"""Function that writes a table. The time is that of the build, for formats whose header has one: two exports of the
+same marts are the same bytes."""
 
 WRITERS: dict[str, Writer] = {
     "parquet": write_parquet,

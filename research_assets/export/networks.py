@@ -22,7 +22,6 @@ from research_assets.export.network_files import (
     write_graphml,
 )
 from research_assets.export.request import (
-    NETWORK_FORMATS,
     ExportedFile,
     ExportError,
     ExportRequest,
@@ -165,7 +164,7 @@ def write_networks(
     A network is written if its mart is selected; one without edges is not. Raise ExportError if a network is too large
     for a format.
     """
-    formats = [name for name in request.formats if name in NETWORK_FORMATS]
+    formats = list(request.network_formats)
     selected = {one.mart.name: one for one in selections}
     written: list[ExportedFile] = []
     for study in studies if formats else ():

@@ -10,6 +10,7 @@ Not here: Parquet and CSV (see formats.py), Stata (see stata.py).
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,11 @@ _FORMATS = {"DATE": "DATE11", "TIMESTAMP WITH TIME ZONE": "DATETIME23.3"}
 
 
 def write_spss(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
+    connection: duckdb.DuckDBPyConnection,
+    selection: MartSelection,
+    export_columns: Sequence[ExportColumn],
+    path: Path,
+    built_at: datetime,
 ) -> int:
     """Write a .sav file and return the number of rows."""
     frame = stata.read_frame(connection, selection, export_columns)
@@ -88,7 +93,11 @@ def write_spss(
             "nominal" if column.type == "BOOLEAN" else "ordinal" if _ORDINAL.search(column.name) else "scale"
         )
     labels = {names[column.name]: label(column.description) for column in export_columns}
-    write_table(SpssTable(frame.rename(columns=names), labels, values, measures, formats, selection.mart.name), path)
+    at = built_at.astimezone(UTC)
+    created = f"{at.day:02} {_MONTHS[at.month - 1]} {at:%y%H:%M:%S}".encode()
+    write_table(
+        SpssTable(frame.rename(columns=names), labels, values, measures, formats, selection.mart.name, created), path
+    )
     return len(frame)
 
 
@@ -97,7 +106,7 @@ class SpssTable:
     """A table of an SPSS file: labels, value labels, measurement levels and display formats by column.
 
     Texts of `frame` are of the type object; times are seconds since 14 October 1582. `created` are the date and the
-    time in the file's header; empty means now. A rewritten file keeps them, so the same removal writes the same bytes.
+    time in the file's header. A rewritten file keeps them, so the same removal writes the same bytes.
     """
 
     frame: Any
@@ -106,11 +115,13 @@ class SpssTable:
     measures: Mapping[str, str]
     formats: Mapping[str, str]
     file_label: str
-    created: bytes = b""
+    created: bytes
 
 
 _CREATED = slice(92, 109)
 """Place of date and time of creation in the header of a .sav file."""
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def write_table(table: SpssTable, path: Path) -> None:
@@ -129,10 +140,9 @@ def write_table(table: SpssTable, path: Path) -> None:
         variable_measure=dict(table.measures),
         variable_format={name: form for name, form in table.formats.items() if name not in texts},
     )
-    if table.created:
-        with path.open("r+b") as file:
-            file.seek(_CREATED.start)
-            file.write(table.created)
+    with path.open("r+b") as file:
+        file.seek(_CREATED.start)
+        file.write(table.created)
 
 
 def read_table(path: Path) -> SpssTable:

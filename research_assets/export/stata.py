@@ -71,7 +71,11 @@ def read_frame(
 
 
 def write_stata(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
+    connection: duckdb.DuckDBPyConnection,
+    selection: MartSelection,
+    export_columns: Sequence[ExportColumn],
+    path: Path,
+    built_at: datetime,
 ) -> int:
     """Write a .dta file and return the number of rows."""
     table = read_frame(connection, selection, export_columns)
@@ -89,7 +93,8 @@ def write_stata(
             dates[names[column.name]] = "td" if column.type == "DATE" else "tc"
         table[column.name] = series
     labels = {names[column.name]: label(column.description) for column in export_columns}
-    write_table(StataTable(table.rename(columns=names), dates, long, labels, label(selection.mart.name)), path)
+    data_label, written_at = label(selection.mart.name), built_at.astimezone(UTC)
+    write_table(StataTable(table.rename(columns=names), dates, long, labels, data_label, written_at), path)
     return len(table)
 
 
@@ -97,7 +102,7 @@ def write_stata(
 class StataTable:
     """A table of a Stata file: `dates` are the formats of times (`td` or `tc`) and `labels` the labels, by column.
 
-    `long` are the columns of type strL. `written_at` is the time in the file's header (UTC, minutes); None means now.
+    `long` are the columns of type strL. `written_at` is the time in the file's header (UTC, minutes).
     """
 
     frame: Any
@@ -105,7 +110,7 @@ class StataTable:
     long: list[str]
     labels: Mapping[str, str]
     data_label: str
-    written_at: datetime | None = None
+    written_at: datetime
 
 
 def write_table(table: StataTable, path: Path) -> None:

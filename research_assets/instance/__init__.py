@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from research_assets.settings import INSTANCE_DIR, Settings
+from research_assets.settings import INSTANCE_DIR, Settings, SettingsError
 from research_assets.storage.file_locks import folder_lock
 from research_assets.storage.files import private_folder, write_private
 
@@ -61,7 +61,42 @@ def prepare_home(settings: Settings) -> Path:
     with folder_lock(home):
         if instance_file(home) is None:
             write_private(home / "dagster.yaml", (INSTANCE_DIR / "dagster.yaml").read_bytes())
+    _require_readable(home)
     return home
+
+
+def _require_readable(home: Path) -> None:
+    """Raise SettingsError if the settings of the instance are no YAML, or a section of them has no settings below it.
+
+    Dagster would fail with an error that names no file.
+    """
+    file = instance_file(home)
+    assert file is not None
+    try:
+        present = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        problem = " ".join(str(error).split())
+    else:
+        ours = yaml.safe_load((INSTANCE_DIR / "dagster.yaml").read_text(encoding="utf-8"))
+        problem = _find_text(present or {}, {"storage": {}, **ours})
+    if problem:
+        raise SettingsError(
+            f"The settings of Dagster in {file} cannot be used: {problem}. Nothing was started. Correct the file, or "
+            "move it away: the next command writes one with the recommended settings."
+        )
+
+
+def _find_text(present: Any, expected: Mapping[str, Any], place: str = "the file") -> str:
+    """Return what has no settings below it although it must have some; empty if there is nothing of that kind."""
+    if not isinstance(present, dict):
+        return f"{place} has no settings below it"
+    wrong = (
+        _find_text(present[key], below, f"`{key}`")
+        for key, below in expected.items()
+        # A retention may also be one number of days.
+        if isinstance(below, dict) and key != "purge_after_days" and present.get(key) is not None
+    )
+    return next(filter(None, wrong), "")
 
 
 def instance_file(home: Path) -> Path | None:

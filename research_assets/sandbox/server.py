@@ -1,5 +1,6 @@
 """The sandbox as a server on loopback: the command `research-assets sandbox`, or a thread for tests and benchmarks."""
 
+import math
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -208,6 +209,10 @@ def command(port: int, quota: int | None, follow_quota: int, start_time: datetim
     The page at its address shows the quota and the newest requests. Use the printed variables in another terminal to
     send requests to it. Nothing is sent to TikTok.
     """
+    for name, value in options.items():
+        # A range of click accepts NaN and infinity.
+        if isinstance(value, float) and not math.isfinite(value):
+            raise click.BadParameter(f"{value} is no finite number.", param_hint=f"--{name}")
     given = {name: value for name, value in (options | {"research_cap": quota}).items() if value is not None}
     start = start_time.replace(tzinfo=UTC) if start_time else None
     try:

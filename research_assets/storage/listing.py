@@ -7,7 +7,7 @@ that files in it would seem not to exist: a removal would pass over them, and a 
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 RECOVERY_FOLDER = "lost+found"
@@ -41,26 +41,31 @@ def _matching(folder: str, pattern: str) -> Iterator[str]:
                 yield from _matching(entry.path, rest)
 
 
-def all_paths(folder: Path) -> Iterator[Path]:
-    """Yield all files and folders below a folder at any depth, in no particular order; follows no links to folders.
+def _no_link(_: Path) -> bool:
+    return False
 
-    Yields nothing for a folder that does not exist. Raises OSError, which names the folder, if one cannot be listed.
+
+def all_paths(folder: Path, *, follows: Callable[[Path], bool] = _no_link) -> Iterator[Path]:
+    """Yield all files and folders below a folder at any depth, in no particular order.
+
+    A link to a folder is followed if `follows` is true for its path, by default never. Yields nothing for a folder that
+    does not exist. Raises OSError, which names the folder, if one cannot be listed.
     """
-    for entry in _all_entries(str(folder)):
+    for entry in _all_entries(str(folder), follows):
         yield Path(entry.path)
 
 
-def all_files(folder: Path, name: str = "*") -> Iterator[Path]:
+def all_files(folder: Path, name: str = "*", *, follows: Callable[[Path], bool] = _no_link) -> Iterator[Path]:
     """Yield the files below a folder at any depth whose name matches a pattern, as `all_paths` does."""
     matches = re.compile(fnmatch.translate(name)).match
-    return (Path(entry.path) for entry in _all_entries(str(folder)) if matches(entry.name) and entry.is_file())
+    return (Path(entry.path) for entry in _all_entries(str(folder), follows) if matches(entry.name) and entry.is_file())
 
 
-def _all_entries(folder: str) -> Iterator["os.DirEntry[str]"]:
+def _all_entries(folder: str, follows: Callable[[Path], bool]) -> Iterator["os.DirEntry[str]"]:
     for entry in _entries(folder):
         yield entry
-        if entry.is_dir(follow_symlinks=False):
-            yield from _all_entries(entry.path)
+        if entry.is_dir(follow_symlinks=entry.is_symlink() and follows(Path(entry.path))):
+            yield from _all_entries(entry.path, follows)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

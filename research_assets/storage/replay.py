@@ -37,12 +37,7 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> ReplayResult:
     before the swap, so any other error leaves the tables unchanged. Raises CaptureError if there is no sealed capture.
     No collection should run at the same time; captures sealed during the replay are written at its end.
     """
-    sealed = list_sealed_files(captures, study=study)
-    if not sealed:
-        raise CaptureError(
-            f"No sealed capture{f' of {study}' if study else ''} found in {captures}. The raw tables were not changed. "
-            "Check that this is the right data folder."
-        )
+    sealed = require_sealed_files(captures, study)
     with temporary_folder(raw, "replay") as folder:
         fresh = private_folder(folder / "raw")
         written, errors = _write_all(fresh, sealed)
@@ -56,6 +51,16 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> ReplayResult:
     late = [path for path in list_sealed_files(captures, study=study) if path not in set(sealed)]
     more, late_errors = _write_all(raw, late)
     return ReplayResult(written + more, errors + late_errors)
+
+
+def require_sealed_files(captures: Path, study: str | None) -> list[Path]:
+    """Return the sealed captures of one study or of all studies. Raises CaptureError if there is none."""
+    if not (sealed := list_sealed_files(captures, study=study)):
+        raise CaptureError(
+            f"No sealed capture{f' of {study}' if study else ''} found in {captures}. The raw tables were not changed. "
+            "Check that this is the right data folder."
+        )
+    return sealed
 
 
 def _write_all(raw: Path, sealed: Iterable[Path]) -> tuple[list[WrittenCapture], list[DamagedCapture]]:

@@ -225,6 +225,20 @@ def read_record(settings: Settings, project: str) -> BuildRecord | None:
         return None
 
 
+def is_built_from_present_files(settings: Settings) -> bool:
+    """Return whether the published warehouse was certainly built from the raw files of entities that exist now."""
+    try:
+        line = _record_path(settings).read_bytes()
+        record: BuildRecord = orjson.loads(line) if is_intact(line) else {}
+        is_same = record["file"] == file_stamp(settings.warehouse.stat())
+        built: Mapping[str, FileStamps] = record["file_stamps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    present = list_raw_files(settings.raw)
+    tables = (built.keys() | present.keys()).difference(fields.WRITTEN_BY_BUILDS)
+    return is_same and all(built.get(table, {}) == present.get(table, {}) for table in tables)
+
+
 def write_record(settings: Settings, build_input: BuildInput, project: str) -> None:
     """Record the input of the finished build before it is published.
 

@@ -50,6 +50,13 @@ def test_forget_shows_what_would_go_and_changes_nothing(data_folder: Settings) -
     assert not read_withdrawn(data_folder.state)
 
 
+def test_forget_says_that_no_file_contains_a_misspelled_name(data_folder: Settings) -> None:
+    message = "No file contains them. If they were collected, check the spelling."
+    assert message in forget("--username", "ana.k").output
+    assert message not in forget("--username", "anna_k").output
+    assert len(stored(data_folder, "garden")) == 3
+
+
 def test_forget_removes_and_writes_a_receipt_without_content(data_folder: Settings) -> None:
     result = forget("--username", "anna_k", "--yes")
     assert result.exit_code == 0, result.output

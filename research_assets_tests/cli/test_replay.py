@@ -68,3 +68,10 @@ def test_damaged_capture_keeps_its_rows_in_the_raw_tables(data_folder: Settings)
     assert result.exit_code == 1
     assert result.stderr.partition("\nError: ")[2].count("its content has changed since it was published") == 2
     assert sorted(path.relative_to(data_folder.raw) for path in data_folder.raw.rglob("*.parquet")) == before
+
+
+def test_replay_of_an_unknown_study_changes_nothing_of_the_others(data_folder: Settings) -> None:
+    result = replay("gardening", "gardning")
+    assert result.exit_code == 1
+    assert "No sealed capture of gardning found" in result.output
+    assert not data_folder.raw.exists()

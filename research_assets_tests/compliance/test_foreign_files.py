@@ -23,15 +23,18 @@ import pyreadstat
 import pytest
 import zstandard
 
+from research_assets.compliance.exported_rows import item_rule
 from research_assets.compliance.foreign_files import search_file
-from research_assets.compliance.forget import preview_removal, remove_items
+from research_assets.compliance.forget import preview_removal, remove_folder, remove_items
 from research_assets.compliance.other_files import NotRewritten, clean_json_text, clean_sqlite, name_contains
+from research_assets.compliance.whole_folders import EVERYTHING
 from research_assets.export.pseudonyms import load_or_create_key as load_export_key
 from research_assets.export.pseudonyms import make_pseudonymizer
 from research_assets.settings import Settings
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.withdrawals import Withdrawn, hash_handle
 from research_assets.storage.withheld import Cleaner
+from research_assets.warehouse.changes import BuildInput, write_record
 
 VIDEO, OTHER = 7602399228894800784, 7602399228894800785
 KEY = b"k" * 32
@@ -178,10 +181,46 @@ def test_columns_of_a_users_table_may_have_any_name(tmp_path: Path, columns: str
     assert search_file(tmp_path / "copy.duckdb", cleaner) == verdict
 
 
+def test_unit_of_measurement_is_no_account() -> None:
+    cleaner = Cleaner(replace(CLEANER.withdrawn, accounts=frozenset([hash_handle(KEY, "videos")])))
+    assert item_rule(cleaner, ("mart", "column", "unit"))(("creators", "n_videos", "videos")) == {}
+    assert item_rule(cleaner, ("entity", "unit"))(("users", "videos")) is None
+
+
 def test_view_that_names_an_item_is_found(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "a.duckdb")) as db:
         db.execute("CREATE VIEW mine AS SELECT 1 AS n WHERE 'anna.k' <> ''")
     assert search_file(tmp_path / "a.duckdb", CLEANER) == "contains"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE mine (who VARCHAR DEFAULT 'anna.k')",
+        "CREATE TYPE mine AS ENUM ('anna.k', 'b')",
+        "CREATE MACRO mine() AS 'anna.k'",
+        "CREATE TABLE mine (n INTEGER); COMMENT ON TABLE mine IS 'as anna.k says'",
+        "CREATE TABLE mine (n INTEGER); COMMENT ON COLUMN mine.n IS 'as anna.k says'",
+    ],
+)
+def test_definition_that_names_an_item_is_found(tmp_path: Path, sql: str) -> None:
+    with duckdb.connect(str(tmp_path / "a.duckdb")) as db:
+        db.execute(sql)
+    assert search_file(tmp_path / "a.duckdb", CLEANER) == "contains"
+    # The same definitions without the item are searched, not refused.
+    assert search_file(tmp_path / "a.duckdb", Cleaner(replace(CLEANER.withdrawn, accounts=frozenset()))) == "clean"
+
+
+def test_metadata_of_a_parquet_file_are_searched(tmp_path: Path) -> None:
+    folder = tmp_path / "anna.k"
+    folder.mkdir()
+    for author, verdict in (("anna.k", "contains"), ("ben.k", "clean")):
+        path = folder / f"{verdict}.parquet"
+        with duckdb.connect() as db:
+            db.execute(
+                f"COPY (SELECT 1 AS n) TO {sql_literal(path)} (FORMAT parquet, KV_METADATA {{author: '{author}'}})"
+            )
+        assert search_file(path, CLEANER) == verdict
 
 
 def test_row_of_an_item_leaves_a_users_sqlite_file(tmp_path: Path) -> None:
@@ -291,3 +330,83 @@ def test_removal_names_foreign_files_in_every_folder(tmp_path: Path) -> None:
         path.unlink()
     (receipt,) = remove_items(settings, lambda: NOW, videos=[VIDEO])
     assert receipt.is_complete
+
+
+def test_copies_of_captures_and_raw_tables_in_their_folders_are_named(tmp_path: Path) -> None:
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data")})
+    event = zstandard.compress(f'{{"event": "start", "id": {VIDEO}}}\n'.encode())
+    copies = [
+        settings.captures / "copy.jsonl.zst",
+        settings.captures / "backup" / "videos" / "study=garden" / "2026-02-01" / "copy.jsonl.zst",
+        settings.raw / "backup" / "videos" / "study=garden" / "day=2026-02-01" / "copy.parquet",
+    ]
+    for path in copies:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".zst":
+            path.write_bytes(event)
+            continue
+        with duckdb.connect() as db:
+            db.execute(f"COPY (SELECT {VIDEO} AS id) TO {sql_literal(path)} (FORMAT parquet)")
+    problems = preview_removal(settings, NOW, videos=[VIDEO]).problems
+    assert sorted(one.split()[2] for one in problems) == sorted(map(str, copies))
+
+
+@pytest.mark.parametrize("record", [None, "older", "same"])
+def test_warehouse_with_an_item_that_the_raw_tables_lack_is_rebuilt(tmp_path: Path, record: str | None) -> None:
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data")})
+    settings.dbt_target.mkdir(parents=True)
+    with duckdb.connect(str(settings.warehouse)) as db:
+        db.execute(f"CREATE TABLE videos AS SELECT {VIDEO} AS video_id")
+    if record:
+        # A build from raw files; those of one that was restored from a backup may not exist any more.
+        settings.warehouse.rename(settings.warehouse_build)
+        present = {"videos": {"study=garden/day=2026-02-01": {"a.parquet": "1:1:1"}}} if record == "older" else {}
+        of_builds = {"requests": {"study=x/day=2026-02-01": {"a.parquet": "1:1:1"}}}
+        write_record(settings, BuildInput(present | of_builds, None), "")
+        settings.warehouse_build.rename(settings.warehouse)
+    counts = preview_removal(settings, NOW, videos=[VIDEO]).counts
+    assert counts.get("warehouse") == (None if record == "same" else {"rebuilt": 1})
+    assert "warehouse" not in preview_removal(settings, NOW, videos=[OTHER]).counts
+
+
+def test_links_out_of_the_data_folder_are_named(tmp_path: Path) -> None:
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data")})
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (settings.root / "mine", elsewhere / "captures", elsewhere / "notes"):
+        folder.mkdir(parents=True)
+    for file in ("note.txt", "notes/note.txt", "captures/note.txt"):
+        (elsewhere / file).write_text(f"see {VIDEO}")
+    (elsewhere / "other.txt").write_text("nothing")
+    (settings.root / "captures").symlink_to(elsewhere / "captures")
+    for link, target in (("note.txt", "note.txt"), ("other.txt", "other.txt"), ("notes", "notes"), ("gone", "gone")):
+        (settings.root / "mine" / link).symlink_to(elsewhere / target)
+    (settings.root / "again").symlink_to(settings.root / "mine")
+    (receipt,) = remove_items(settings, lambda: NOW, videos=[VIDEO])
+    assert len(receipt.problems) == 2
+    assert f"The files in {elsewhere / 'notes'}, to which the link" in receipt.problems[0]
+    assert f"The file {elsewhere / 'note.txt'}, to which the link" in receipt.problems[1]
+    assert (settings.root / "mine" / "note.txt").is_symlink()
+    assert (elsewhere / "captures" / "note.txt").read_text() == ""
+
+
+def test_removal_of_everything_reaches_folders_on_other_disks(tmp_path: Path) -> None:
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data")})
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("captures/videos", "state", "mine"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "file.txt").write_text("x")
+    settings.root.mkdir()
+    (settings.root / "raw").mkdir()
+    for link, target in (
+        ("captures", "captures"),
+        ("state", "state"),
+        ("raw/videos", "captures/videos"),
+        ("own", "mine"),
+    ):
+        (settings.root / link).symlink_to(elsewhere / target)
+    (receipt,) = remove_folder(settings, lambda: NOW, EVERYTHING)
+    assert not (elsewhere / "captures" / "videos").exists()
+    assert not (elsewhere / "state" / "file.txt").exists()
+    # A link of a person may lead to files that are no data of the project.
+    assert (elsewhere / "mine" / "file.txt").exists()
+    assert f"{elsewhere / 'mine'} (link own)" in receipt.notes[0]

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,15 @@ def test_list_exports_returns_every_export(own_export_settings: Settings) -> Non
     assert third.folder.name == f"{second.folder.name}-2"
     assert list_exports(own_export_settings) == [first, second, third]
     assert json.loads((first.folder / "manifest.json").read_text())["software"].startswith("research-assets ")
+
+
+def test_tables_of_the_same_marts_are_the_same_bytes(own_export_settings: Settings) -> None:
+    warehouse, built_at = own_export_settings.warehouse, datetime(2026, 2, 9, 8, 7, 6, tzinfo=UTC)
+    os.utime(warehouse, (built_at.timestamp(), built_at.timestamp()))
+    request = ExportRequest(marts=("videos",), formats=("parquet", "csv", "stata", "spss"))
+    first, second = (export(own_export_settings, request, [STUDY], NOW + timedelta(days=day)) for day in (0, 400))
+    assert [file.sha256 for file in first.files] == [file.sha256 for file in second.files]
+    assert (first.folder / "spss" / "videos.sav").read_bytes()[92:109] == b"09 Feb 2608:07:06"
 
 
 def test_list_exports_fails_for_an_unreadable_manifest(own_export_settings: Settings) -> None:

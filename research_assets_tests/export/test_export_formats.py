@@ -205,8 +205,8 @@ def test_extreme_times_and_numbers_are_written_to_stata_and_spss(tmp_path: Path)
             "CREATE TABLE extreme AS SELECT TIMESTAMPTZ '9999-12-31 23:59:59+00' AS moment, DATE '9999-12-31' AS day, "
             f"({-(2**63)})::BIGINT AS low, {2**53}::BIGINT AS high"
         )
-        assert stata.write_stata(connection, selection, columns, tmp_path / "extreme.dta") == 1
-        assert spss.write_spss(connection, selection, columns, tmp_path / "extreme.sav") == 1
+        assert stata.write_stata(connection, selection, columns, tmp_path / "extreme.dta", at(1)) == 1
+        assert spss.write_spss(connection, selection, columns, tmp_path / "extreme.sav", at(1)) == 1
     for frame in (
         pd.read_stata(tmp_path / "extreme.dta"),
         pyreadstat.read_sav(str(tmp_path / "extreme.sav"), disable_datetime_conversion=True)[0],

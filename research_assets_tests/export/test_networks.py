@@ -299,6 +299,13 @@ def test_request_without_edges_is_refused(exported: tuple[Settings, dict[str, Ex
         export(exported[0], ExportRequest(formats=("gexf",), marts=("comments",)), [STUDY], NOW)
 
 
+def test_network_format_without_edges_is_named(exported: tuple[Settings, dict[str, Export]]) -> None:
+    one = export(exported[0], ExportRequest(formats=("csv", "gexf"), marts=("comments",)), [STUDY], NOW)
+    assert one.skipped == {"gexf": "no edges of a network in the selected marts and days"}
+    assert "Skipped: `gexf`." in (one.folder / "README.md").read_text()
+    shutil.rmtree(one.folder)
+
+
 def test_command_offers_the_network_formats() -> None:
     result = CliRunner().invoke(main, ["export", "--help"])
     assert all(name in result.output for name in NETWORK_FORMATS)
