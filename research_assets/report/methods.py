@@ -537,12 +537,14 @@ def _sampling(data: ReportData, study: StudySpec) -> str:
 
 def _sampling_on_days(data: ReportData, study: StudySpec) -> str:
     if not data.sampled:
-        return (
-            "No sampling was applied; every unit had an inclusion probability and a sampling weight of 1."
-            if study.comments.videos != "top"
-            else "Comments were collected for the most commented videos only. These videos are not a random sample, so "
-            "no sampling weights apply."
-        )
+        if study.comments.videos == "top":
+            return (
+                "Comments were collected for the most commented videos only. These videos are not a random sample, so "
+                "no sampling weights apply."
+            )
+        if study.day_sample:
+            return "No further sampling was applied; the videos and comments of a day have the weight of the day."
+        return "No sampling was applied; every unit had an inclusion probability and a sampling weight of 1."
     sampled = []
     for group in data.sampled:
         nouns = unit_nouns(group.entity, "video" if group.entity == "comments" else "unit")
