@@ -128,7 +128,7 @@ def _volume_sentences(days: Sequence[StudyDay]) -> list[str]:
         most, least = max(counted, key=lambda day: day.videos), min(counted, key=lambda day: day.videos)
         mean = sum(day.videos for day in counted) / len(counted)
         sentences.append(
-            f"Complete days with videos have {format_number(round(mean, 1))} videos on average. The minimum is "
+            f"Complete days with videos have {_mean_text(mean, 'video')} on average. The minimum is "
             f"{format_number(least.videos)} ({format_day(least.day)}), the maximum {format_number(most.videos)} "
             f"({format_day(most.day)})."
         )
@@ -479,16 +479,22 @@ def hashtags_section(data: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [figure], [table])
 
 
+def _mean_text(mean: float, noun: str) -> str:
+    rounded = round(mean, 1)
+    return f"{format_number(rounded)} {noun if rounded == 1 else f'{noun}s'}"
+
+
 def creators_section(data: ReportData) -> ReportSection:
     """Return the creators with the most videos, and the share of videos of the most active tenth."""
     name, title = "creators", "Creators"
     if not data.creators:
-        return ReportSection(name, title, ["There are no creators, because no video was collected."])
+        reason = "no collected video has a handle" if data.overall.videos else "no video was collected"
+        return ReportSection(name, title, [f"There are no creators, because {reason}."])
     overall = data.overall
     sentences = [
         (
             f"{pluralize(overall.creators, 'account')} published the collected videos, "
-            f"{format_number(round(overall.videos / overall.creators, 1))} videos each on average. The 10 % of "
+            f"{_mean_text(overall.videos / overall.creators, 'video')} each on average. The 10 % of "
             f"creators with the most videos published {format_percent(data.top_share)} of the videos."
         ),
         (
@@ -552,7 +558,7 @@ def engagement_section(data: ReportData) -> ReportSection:
 
 def _median_text(part: Distribution) -> str:
     """Return a median with its unit; a median of zero with the share of values above zero and the mean."""
-    text = f"{format_number(part.median)} {part.name.lower()}"
+    text = f"{format_number(part.median)} {part.name.lower()[: -1 if part.median == 1 else None]}"
     if part.median != 0:
         return text
     return f"{text} ({format_share(part.values - part.zeros, part.values)} above zero, mean {format_number(part.mean)})"

@@ -7,6 +7,7 @@ from research_assets.estimates.stratified import estimate_total
 from research_assets.report.day_sample import day_sample_section, strata_of
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
+from research_assets.study.spec import CommentRule
 from research_assets_tests.meanings.moving_world import SAMPLED_DAYS, MovingWorld
 
 NAME = SAMPLED_DAYS.name
@@ -36,7 +37,8 @@ def test_videos_have_the_weight_of_the_day_and_comments_that_of_both_stages(worl
 
 def test_methods_of_a_sample_of_days_alone_give_no_weight_of_1(world: MovingWorld) -> None:
     data = replace(read_report_data(world.settings, NAME), sampled=[])
-    section = methods_section(data, SAMPLED_DAYS, "sandbox", world.harness.clock.now())
+    study = replace(SAMPLED_DAYS, comments=CommentRule("all"))
+    section = methods_section(data, study, "sandbox", world.harness.clock.now())
     text = dict(one for one in section.sentences if isinstance(one, tuple))["Sampling"]
     assert text.endswith(
         "On the sampled days: No further sampling was applied; the videos and comments of a day have the weight of the "
