@@ -204,7 +204,11 @@ def _with_video_rows(
         videos = video_targets_by_day(raw, study, [file.day for file in month if file.by_video])
         for file in month:
             targets = videos.get(file.day, ()) if file.by_video else ()
-            video_rows = (_row("comments", file.day, "video", target.unit, file.due_at) for target in targets)
+            video_rows = (
+                _row("comments", file.day, "video", target.unit, file.due_at)
+                | {"inclusion_probability": target.inclusion_probability}
+                for target in targets
+            )
             yield file.day, file.name, chain(file.rows, video_rows)
 
 

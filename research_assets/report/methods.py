@@ -14,7 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.fields import ENTITIES
 from research_assets.planning.messages import pluralize
-from research_assets.report.data import ApiChange, DayAges, DistinctMissing, ObservationAges, ReportData, UnitGroup
+from research_assets.report.data import (
+    ApiChange,
+    DayAges,
+    DistinctMissing,
+    ObservationAges,
+    ReportData,
+    SampledComments,
+    UnitGroup,
+)
 from research_assets.report.drawing import change_markers
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns, time_columns
 from research_assets.report.formatting import (
@@ -570,7 +578,19 @@ def _sampled_share(data: ReportData) -> str:
         f" Complete lists of comments of {format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} "
         f"({format_share(sample.sampled, sample.videos)}) were retained; each video was drawn independently of the "
         f"others. Weighted by the inverse inclusion probability, their {pluralize(sample.comments, 'comment')} "
-        f"(with replies) represent {format_number(round(sample.estimate))}{error_text(sample.standard_error)}."
+        f"(with replies) represent {format_number(round(sample.estimate))}{error_text(sample.standard_error)}. "
+        f"{without_list_text(sample)}"
+    ).rstrip()
+
+
+def without_list_text(sample: SampledComments) -> str:
+    """Return how many sampled videos have no complete list, which a total counts as videos without comments."""
+    n_without = sample.drawn - sample.sampled
+    if not n_without:
+        return ""
+    return (
+        f"{pluralize(n_without, 'further sampled video')} {'has' if n_without == 1 else 'have'} no complete list; the "
+        "total counts them as videos without comments, so that it is a lower bound."
     )
 
 

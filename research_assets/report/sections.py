@@ -44,6 +44,7 @@ from research_assets.report.formatting import (
     unit_nouns,
     was_were,
 )
+from research_assets.report.methods import without_list_text
 from research_assets.text import one_line, short_label
 from research_assets.units.coverage import NO_VIDEO_FOUND, SETTLED, state_label, worst_state
 
@@ -618,7 +619,7 @@ def threads_section(data: ReportData) -> ReportSection:
             f"list, with {pluralize(sample.comments, 'comment or reply', 'comments and replies')}. Weighted by the "
             f"inverse inclusion probability, they stand for {format_number(round(sample.estimate))} on all videos"
             f"{error_text(sample.standard_error)}. The charts are weighted: their bars "
-            f"are estimates for all videos. {_without_list(sample)}".rstrip()
+            f"are estimates for all videos. {without_list_text(sample)}".rstrip()
         )
     parts = [part for part in data.threads if part.number]
     caption = (
@@ -633,17 +634,6 @@ def threads_section(data: ReportData) -> ReportSection:
     figure = ReportFigure("threads", partial(charts.distribution_chart, parts), "Size of threads", caption)
     estimates = [_estimates_table(sample)] if sample.estimate is not None else []
     return ReportSection(name, title, sentences, [figure], [*estimates, _distribution_rows(parts)])
-
-
-def _without_list(sample: SampledComments) -> str:
-    """Return how many sampled videos have no complete list, which a total counts as videos without comments."""
-    n_without = sample.drawn - sample.sampled
-    if not n_without:
-        return ""
-    return (
-        f"{pluralize(n_without, 'further sampled video')} {'has' if n_without == 1 else 'have'} no complete list; the "
-        "total counts them as videos without comments, so that it is a lower bound."
-    )
 
 
 def _estimates_table(sample: SampledComments) -> ReportTable:

@@ -67,6 +67,16 @@ async def test_videos_with_a_count_of_zero_are_expected(settings: Settings) -> N
     assert [kind for _, _, kind, _ in expected_units(harness, spec)] == ["video"] * 4 + ["day"]
 
 
+async def test_videos_that_are_selected_for_comments_have_their_probability(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig(fixed_volume=4))
+    for rule, probability in ((CommentRule("sample", fraction=0.75), 0.75), (CommentRule("top", n=2), None)):
+        spec = replace(garden_config(end=START, users=UserRule("none")), panel=(), comments=rule)
+        await harness.collect("videos", [START], spec)
+        write_expected_units(harness.settings.raw, [spec], harness.clock.now())
+        found = "SELECT DISTINCT inclusion_probability FROM {expected_units} WHERE unit_kind = 'video'"
+        assert harness.sql(found) == [(probability,)]
+
+
 async def test_ended_study_expects_no_period_after_its_last_observation(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=1), users=UserRule("panel"))
