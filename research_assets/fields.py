@@ -420,7 +420,12 @@ EXPECTED_UNITS: tuple[Field, ...] = (
     Field("stratum", "VARCHAR", "Stratum of a sampled day; null for other units", "collect"),
     Field("stratum_days", "BIGINT", "Calendar days of the stratum (days)", "collect", unit="days"),
     Field("stratum_sampled", "BIGINT", "Days drawn from the stratum (days)", "collect", unit="days"),
-    Field("inclusion_probability", "DOUBLE", "Inclusion probability of a sampled day (ratio, 0 to 1)", "collect"),
+    Field(
+        "inclusion_probability",
+        "DOUBLE",
+        "Inclusion probability of a sampled day, or of a video that is selected for comments (ratio, 0 to 1)",
+        "collect",
+    ),
 )
 """Columns of raw/expected_units: one row per unit that a study expects, as far as that is known without a request."""
 

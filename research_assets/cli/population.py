@@ -169,6 +169,9 @@ def _print_estimate(console: "Console", population: "Population") -> None:
         f"Drawn: {found.n_drawn:,} videos in {pluralize(found.n_draws, 'draw')}, {found.n_distinct:,} of them "
         f"distinct; pairs of draws share {found.n_shared:,}. Requests: {population.n_requests:,}."
     )
+    if not found.n_drawn:
+        console.print("No draw returned a video, so the API returns none for the query on this day.")
+        return
     if found.estimate is None or found.high is None:
         console.print(
             f"No two draws share a video, so the number is not known; it is at least {found.low:,.0f} (95 %). Send "
@@ -187,4 +190,7 @@ def _print_estimate(console: "Console", population: "Population") -> None:
     tests = [f"{name}: {'not tested (too few)' if p is None else f'p = {p:.3f}'}" for name, p in names]
     console.print(f"Tests of equal probability by hour of upload, region and length: {'; '.join(tests)}.")
     if any(p is not None and p < 0.01 for _, p in names):
-        console.print("A small p shows that the API does not draw all videos equally often: the true number is higher.")
+        console.print(
+            "A small p suggests that the API does not draw all videos equally often, so the true number is probably "
+            "higher."
+        )

@@ -191,7 +191,7 @@ def _day_files(raw: Path, study: StudySpec, collected: _Collected, now: datetime
             rows.append(_row("comments", day, "day", day.isoformat(), due_at))
         inputs: list[object] = [due_at, len(rows), stratum]
         if by_video:
-            inputs += [study.comments, study.count_confirmation_age, _video_files(raw, study, day)]
+            inputs += [study.comments, _video_files(raw, study, day)]
         yield _ExpectedFile(day, f"day-{_digest(inputs)}", due_at, rows, by_video)
 
 
@@ -203,10 +203,11 @@ def _with_video_rows(
         month = list(of_month)
         videos = video_targets_by_day(raw, study, [file.day for file in month if file.by_video])
         for file in month:
+            targets = videos.get(file.day, ()) if file.by_video else ()
             video_rows = (
                 _row("comments", file.day, "video", target.unit, file.due_at)
-                for target in (videos.get(file.day, ()) if file.by_video else ())
-                if target.expected != 0 or not target.is_confirmed
+                | {"inclusion_probability": target.inclusion_probability}
+                for target in targets
             )
             yield file.day, file.name, chain(file.rows, video_rows)
 

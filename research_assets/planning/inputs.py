@@ -353,7 +353,7 @@ class ListStatusReader:
                     partitions=with_units,
                     captures=self._settings.captures,
                 )
-                # Days without comments stay without units, and each tick reads them.
+                # Days without selected videos stay without units, and each tick reads them.
                 if with_units
                 else ()
             )
@@ -418,9 +418,9 @@ class ListStatusReader:
         for target in targets:
             unit = units.get(target.unit)
             if unit is None:
-                # Without a request, but with a run, a video with a count of zero that is not confirmed gets its state.
-                if target.expected != 0 or target.kind != "video" or not target.is_confirmed:
-                    open_targets.append(target)
+                # Without a request, but with a run, a video with a count of zero gets its state. Without the state it
+                # would be unknown that the video was selected, and estimates would miss videos without comments.
+                open_targets.append(target)
                 continue
             attempt = unit.attempt
             if waits_for_confirmation(target, unit):

@@ -464,8 +464,8 @@ class RepeatedDay:
 class EstimatedDay:
     """A row of the mart `population`: the numbers are of videos.
 
-    `least_p_value` is the smallest of the tests of equal probability; `n_videos_held` is None unless the day is
-    complete.
+    `least_p_value` is the smallest of the tests of equal probability. `n_videos_held` is None unless the day is
+    complete, as is `n_still_returned`: those that the newest complete observation or a later attempt returned.
     """
 
     day: date
@@ -478,6 +478,7 @@ class EstimatedDay:
     estimate_high: float | None
     least_p_value: float | None
     n_videos_held: int | None
+    n_still_returned: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Not here: the estimators (see estimates/stratified.py), the drawing of the sample (see study/day_sample.py).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
@@ -17,26 +18,21 @@ from research_assets.study.spec import StudySpec
 def strata_of(study: StudySpec, days: Sequence[SampledDay], last: date) -> list[Stratum]:
     """Return the strata of a study's days up to `last`, by weekday and then by period.
 
-    The values of a day are its counts, and 1 for the day itself; 0 for a drawn day outside of the study. An unknown
-    count is 0 as well, so its column has no meaning.
+    Of a stratum only the days of the study count: the drawn ones are a simple random sample of them. The values of a
+    complete day are its counts, and 1 for the day itself. An unknown count is 0, so its column has no meaning.
     """
     sample = study.day_sample
     if sample is None:
         return []
-    by_day = {one.day: one for one in days}
-    outside = (0.0,) * (len(SAMPLED_COUNTS) + 1)
+    by_day = {one.day: one for one in days if one.is_complete}
+    sizes = Counter(sample.stratum(study.start + timedelta(days=n)) for n in range((last - study.start).days + 1))
     strata = []
-    all_days = (study.start + timedelta(days=n) for n in range((last - study.start).days + 1))
-    for stratum in {sample.stratum(day) for day in all_days}:
-        values = []
-        for day in stratum.drawn:
-            if not study.start <= day <= last:
-                values.append(outside)
-            elif (found := by_day.get(day)) and found.is_complete:
-                values.append((*(count or 0.0 for count in found.counts), 1.0))
-        strata.append((stratum.drawn[0].weekday() if "weekday" in sample.by else 0, stratum.name, values, stratum))
-    strata.sort(key=lambda one: one[:2])
-    return [Stratum(stratum.n_days, tuple(values)) for _, _, values, stratum in strata]
+    for stratum, size in sizes.items():
+        found = [by_day[day] for day in stratum.drawn if study.start <= day <= last and day in by_day]
+        values = tuple((*(count or 0.0 for count in one.counts), 1.0) for one in found)
+        weekday = stratum.drawn[0].weekday() if "weekday" in sample.by else 0
+        strata.append((weekday, stratum.name, Stratum(size, values, group=weekday)))
+    return [one for *_, one in sorted(strata, key=lambda one: one[:2])]
 
 
 def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: datetime) -> ReportSection | None:
@@ -53,9 +49,9 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
     n_days = (last - study.start).days + 1
     sentences.append(
         f"The estimates are for all {pluralize(n_days, 'day')} from {study.start} to {last} (UTC) and rest on "
-        f"{pluralize(len(complete), 'complete sampled day')}. Totals are those of Horvitz and Thompson: each day "
-        "counts with the inverse of its inclusion probability. Means are those of Hájek: a total divided by the "
-        "estimated number of days or videos. Standard errors are those of stratified sampling without replacement; "
+        f"{pluralize(len(complete), 'complete sampled day')}. In each stratum, the mean of these days stands for all "
+        "days of the study. Totals are sums over the strata, and means are totals divided by the number of days, or by "
+        "the estimated number of videos. Standard errors are those of stratified sampling without replacement; "
         "intervals are 95 % intervals with quantiles of t."
     )
     if len(due) > len(complete):
@@ -64,6 +60,11 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
             "not complete and left out, as if missing at random within the stratum."
         )
     strata = strata_of(study, days, last)
+    if n_empty := sum(not one.values for one in strata):
+        sentences.append(
+            f"{pluralize(n_empty, 'stratum', 'strata')} without a complete sampled day "
+            f"{'is' if n_empty == 1 else 'are'} joined to a neighbour, of the same weekday if there is one."
+        )
     if any(len(one.values) == 1 for one in strata):
         sentences.append(
             "A stratum with one sampled day shows no variance. Such strata are collapsed in pairs, of the same weekday "
@@ -83,7 +84,9 @@ def day_sample_section(study: StudySpec, days: Sequence[SampledDay], now: dateti
     columns = [*text_columns("quantity"), *number_columns("estimate", "standard error", "low", "high")]
     note = (
         "Estimates for all days of the study, sampled or not. Counts are those of the newest observation of each "
-        "video. Weights of single videos and comments: sampling_weight in the tables videos and comments."
+        "video. Weights of single videos and comments: sampling_weight in the tables videos and comments, the inverse "
+        "of the inclusion probability. Sums with these weights differ from the totals if a sampled day is not "
+        "complete, or if a stratum has days outside of the study."
     )
     if any(value and not error for _, value, error, *_ in rows):
         note += " An estimate has no standard error if the sampled days show none, for example because they are equal."

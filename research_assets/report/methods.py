@@ -14,7 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.fields import ENTITIES
 from research_assets.planning.messages import pluralize
-from research_assets.report.data import ApiChange, DayAges, DistinctMissing, ObservationAges, ReportData, UnitGroup
+from research_assets.report.data import (
+    ApiChange,
+    DayAges,
+    DistinctMissing,
+    ObservationAges,
+    ReportData,
+    SampledComments,
+    UnitGroup,
+)
 from research_assets.report.drawing import change_markers
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns, time_columns
 from research_assets.report.formatting import (
@@ -90,7 +98,7 @@ def methods_section(
         "Accounts": _accounts(data, study),
         "Playlists": _playlists(data, study),
         "Sampling": _sampling(data, study),
-        "Missing data": _missing(data),
+        "Missing data": _missing(data, study),
         "Requests": _requests(data),
         "API changes": _api_changes(data),
         "Software": _software(data, written),
@@ -129,11 +137,11 @@ def _access(origin: str) -> str:
 
 
 def _population(study: StudySpec) -> str:
-    period = (
-        f"between {format_day(study.start)} and {format_day(study.end)} (UTC)"
-        if study.end
-        else f"from {format_day(study.start)} (UTC) onwards"
-    )
+    period = f"from {format_day(study.start)} (UTC) onwards"
+    if study.end:
+        period = f"between {format_day(study.start)} and {format_day(study.end)} (UTC)"
+    if study.end == study.start:
+        period = f"on {format_day(study.start)} (UTC)"
     return (
         f"The target population comprised all public videos published {period} that met the following criteria: "
         f"{describe_query(study.query)}. The query is reproduced verbatim below."
@@ -446,7 +454,7 @@ def _availability(data: ReportData) -> str:
     )
 
 
-def _missing(data: ReportData) -> str:
+def _missing(data: ReportData, study: StudySpec) -> str:
     n_units = data.n_distinct_units
     if not n_units:
         return "No data were due for collection when this report was written."
@@ -461,8 +469,9 @@ def _missing(data: ReportData) -> str:
     more = f"; and others for {pluralize(n_more, 'further reason')}" if n_more else ""
     n_missing = sum(one.units for one in data.missing)
     n_incomplete = sum(day.state != "complete" for day in data.days)
+    population = "population on the sampled days" if study.day_sample else "population"
     days = (
-        f" Of the population, the videos of {format_number(n_incomplete)} of {pluralize(len(data.days), 'day')} "
+        f" Of the {population}, the videos of {format_number(n_incomplete)} of {pluralize(len(data.days), 'day')} "
         f"({format_share(n_incomplete, len(data.days))}) were missing or incomplete; their number is not known."
         if n_incomplete
         else ""
@@ -537,12 +546,16 @@ def _sampling(data: ReportData, study: StudySpec) -> str:
 
 def _sampling_on_days(data: ReportData, study: StudySpec) -> str:
     if not data.sampled:
-        return (
-            "No sampling was applied; every unit had an inclusion probability and a sampling weight of 1."
-            if study.comments.videos != "top"
-            else "Comments were collected for the most commented videos only. These videos are not a random sample, so "
-            "no sampling weights apply."
-        )
+        if study.comments.videos == "top":
+            return (
+                "Comments were collected for the most commented videos only. These videos are not a random sample, so "
+                "no sampling weights apply."
+            )
+        if study.comments.videos == "sample":
+            return "No comment list had been selected when this report was written."
+        if study.day_sample:
+            return "No further sampling was applied; the videos and comments of a day have the weight of the day."
+        return "No sampling was applied; every unit had an inclusion probability and a sampling weight of 1."
     sampled = []
     for group in data.sampled:
         nouns = unit_nouns(group.entity, "video" if group.entity == "comments" else "unit")
@@ -565,7 +578,19 @@ def _sampled_share(data: ReportData) -> str:
         f" Complete lists of comments of {format_number(sample.sampled)} of {pluralize(sample.videos, 'video')} "
         f"({format_share(sample.sampled, sample.videos)}) were retained; each video was drawn independently of the "
         f"others. Weighted by the inverse inclusion probability, their {pluralize(sample.comments, 'comment')} "
-        f"(with replies) represent {format_number(round(sample.estimate))}{error_text(sample.standard_error)}."
+        f"(with replies) represent {format_number(round(sample.estimate))}{error_text(sample.standard_error)}. "
+        f"{without_list_text(sample)}"
+    ).rstrip()
+
+
+def without_list_text(sample: SampledComments) -> str:
+    """Return how many sampled videos have no complete list, which a total counts as videos without comments."""
+    n_without = sample.drawn - sample.sampled
+    if not n_without:
+        return ""
+    return (
+        f"{pluralize(n_without, 'further sampled video')} {'has' if n_without == 1 else 'have'} no complete list; the "
+        "total counts them as videos without comments, so that it is a lower bound."
     )
 
 

@@ -18,9 +18,10 @@ def _number(value: float | None) -> str:
 
 
 def _share(day: EstimatedDay) -> str:
-    if day.n_videos_held is None or day.estimate is None:
+    # The draws are from the videos that the API returns now. Of those that it no longer returns none can be drawn.
+    if day.n_still_returned is None or day.estimate is None:
         return ""
-    return format_share(day.n_videos_held, day.estimate)
+    return format_share(day.n_still_returned, day.estimate)
 
 
 def population_section(days: Sequence[EstimatedDay]) -> ReportSection | None:
@@ -39,24 +40,25 @@ def population_section(days: Sequence[EstimatedDay]) -> ReportSection | None:
     if unequal:
         sentences.append(
             f"In {pluralize(unequal, 'run')}, the hours, regions or lengths of the drawn videos differ from those of "
-            f"equal probabilities (p < {_SMALL_P:g}), so the true number is higher."
+            f"equal probabilities (p < {_SMALL_P:g} in one of three tests), so the true number is probably higher."
         )
     rows = [
         [str(one.day), format_minute(one.ended_at), format_number(one.n_draws), format_number(one.n_distinct),
          format_number(one.n_shared), _number(one.estimate), _number(one.estimate_low), _number(one.estimate_high),
          "" if one.least_p_value is None else f"{one.least_p_value:.3f}",
-         "" if one.n_videos_held is None else format_number(one.n_videos_held),
+         *("" if number is None else format_number(number) for number in (one.n_videos_held, one.n_still_returned)),
          _share(one)]
         for one in days
     ]  # fmt: skip
     columns = [
         *time_columns("day", "drawn"),
         *number_columns("draws", "distinct", "shared", "estimate", "lower limit", "upper limit", "least p"),
-        *number_columns("collected", "share"),
+        *number_columns("collected", "still returned", "share"),
     ]
     note = (
         "Videos; times are UTC, of the last draw. Least p: the smallest of the tests of equal probability by hour of "
-        "upload, region and length. Collected: videos of a complete day, and their share of the estimate."
+        "upload, region and length. Collected: videos of a complete day. Still returned: those of them that its newest "
+        "complete observation or a later attempt returned. Share: these as a share of the estimate."
     )
     table = ReportTable("Estimated numbers of videos", columns, rows, note=note)
     return ReportSection("population", "Number of matching videos", sentences, [], [table])

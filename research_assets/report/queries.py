@@ -471,10 +471,13 @@ from marts.repeatability where study = $study order by day
 """
 
 ESTIMATES_SQL = """
-select day, ended_at, n_draws, n_distinct, n_shared, estimate, estimate_low, estimate_high,
-    least(hour_p_value, region_p_value, length_p_value) as least_p_value,
-    case when day_state = 'complete' then n_videos_held end as n_videos_held
-from marts.population where study = $study order by day, ended_at
+select draws.day, ended_at, n_draws, n_distinct, n_shared, estimate, estimate_low, estimate_high,
+    least(hour_p_value, region_p_value, length_p_value),
+    case when day_state = 'complete' then n_videos_held end,
+    case when day_state = 'complete' then n_videos_held - days.n_not_returned end
+from marts.population as draws
+left join marts.study_days as days on days.study = draws.study and days.day = draws.day
+where draws.study = $study order by draws.day, ended_at
 """
 
 CODEBOOK_SQL = """

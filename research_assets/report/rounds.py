@@ -80,7 +80,8 @@ def _yield_text(data: ReportData) -> str:
     return (
         f"At the first complete observation of {pluralize(data.rounds[0].days, 'day')}, the API reported "
         f"{pluralize(found.reported, 'matching video')} and returned {format_number(found.returned)} "
-        f"({format_percent(found.share)}; {format_interval(found.interval())}). {_rest(data)} "
+        f"({format_percent(found.share)}; {format_interval(found.interval())}). "
+        f"{f'{_rest(data)} ' if found.returned < found.reported else ''}"
         + (
             f"The interval is that of a ratio of totals over {pluralize(found.n_searches, 'search', 'searches')}, and "
             "allows for searches that differ; days that were searched together count as one."
@@ -92,7 +93,7 @@ def _yield_text(data: ReportData) -> str:
 
 def _no_difference(found: Yield) -> str:
     if found.n_searches == 1:
-        return "one search covered these days"
+        return "there was one search"
     return f"the {found.n_searches:,} searches do not differ in their yield"
 
 

@@ -44,6 +44,7 @@ from research_assets.report.formatting import (
     unit_nouns,
     was_were,
 )
+from research_assets.report.methods import without_list_text
 from research_assets.text import one_line, short_label
 from research_assets.units.coverage import NO_VIDEO_FOUND, SETTLED, state_label, worst_state
 
@@ -128,7 +129,7 @@ def _volume_sentences(days: Sequence[StudyDay]) -> list[str]:
         most, least = max(counted, key=lambda day: day.videos), min(counted, key=lambda day: day.videos)
         mean = sum(day.videos for day in counted) / len(counted)
         sentences.append(
-            f"Complete days with videos have {format_number(round(mean, 1))} videos on average. The minimum is "
+            f"Complete days with videos have {_mean_text(mean, 'video')} on average. The minimum is "
             f"{format_number(least.videos)} ({format_day(least.day)}), the maximum {format_number(most.videos)} "
             f"({format_day(most.day)})."
         )
@@ -479,16 +480,22 @@ def hashtags_section(data: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [figure], [table])
 
 
+def _mean_text(mean: float, noun: str) -> str:
+    rounded = round(mean, 1)
+    return f"{format_number(rounded)} {noun if rounded == 1 else f'{noun}s'}"
+
+
 def creators_section(data: ReportData) -> ReportSection:
     """Return the creators with the most videos, and the share of videos of the most active tenth."""
     name, title = "creators", "Creators"
     if not data.creators:
-        return ReportSection(name, title, ["There are no creators, because no video was collected."])
+        reason = "no collected video has a handle" if data.overall.videos else "no video was collected"
+        return ReportSection(name, title, [f"There are no creators, because {reason}."])
     overall = data.overall
     sentences = [
         (
             f"{pluralize(overall.creators, 'account')} published the collected videos, "
-            f"{format_number(round(overall.videos / overall.creators, 1))} videos each on average. The 10 % of "
+            f"{_mean_text(overall.videos / overall.creators, 'video')} each on average. The 10 % of "
             f"creators with the most videos published {format_percent(data.top_share)} of the videos."
         ),
         (
@@ -552,7 +559,7 @@ def engagement_section(data: ReportData) -> ReportSection:
 
 def _median_text(part: Distribution) -> str:
     """Return a median with its unit; a median of zero with the share of values above zero and the mean."""
-    text = f"{format_number(part.median)} {part.name.lower()}"
+    text = f"{format_number(part.median)} {part.name.lower()[: -1 if part.median == 1 else None]}"
     if part.median != 0:
         return text
     return f"{text} ({format_share(part.values - part.zeros, part.values)} above zero, mean {format_number(part.mean)})"
@@ -612,7 +619,7 @@ def threads_section(data: ReportData) -> ReportSection:
             f"list, with {pluralize(sample.comments, 'comment or reply', 'comments and replies')}. Weighted by the "
             f"inverse inclusion probability, they stand for {format_number(round(sample.estimate))} on all videos"
             f"{error_text(sample.standard_error)}. The charts are weighted: their bars "
-            f"are estimates for all videos. {_without_list(sample)}".rstrip()
+            f"are estimates for all videos. {without_list_text(sample)}".rstrip()
         )
     parts = [part for part in data.threads if part.number]
     caption = (
@@ -627,17 +634,6 @@ def threads_section(data: ReportData) -> ReportSection:
     figure = ReportFigure("threads", partial(charts.distribution_chart, parts), "Size of threads", caption)
     estimates = [_estimates_table(sample)] if sample.estimate is not None else []
     return ReportSection(name, title, sentences, [figure], [*estimates, _distribution_rows(parts)])
-
-
-def _without_list(sample: SampledComments) -> str:
-    """Return how many sampled videos have no complete list, which a total counts as videos without comments."""
-    n_without = sample.drawn - sample.sampled
-    if not n_without:
-        return ""
-    return (
-        f"{pluralize(n_without, 'further sampled video')} {'has' if n_without == 1 else 'have'} no complete list; the "
-        "total counts them as videos without comments, so that it is a lower bound."
-    )
 
 
 def _estimates_table(sample: SampledComments) -> ReportTable:

@@ -1,6 +1,7 @@
 """The share of simulated samples whose 95 % interval contains the truth: between 93 % and 97 % of 1,000."""
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from random import Random
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 from research_assets.estimates.population import draws_for_precision, estimate_population, uniformity_p_value
 from research_assets.estimates.shares import cluster_share
 from research_assets.estimates.stratified import Stratum, estimate_ratio, estimate_total
+from research_assets.report.data import SampledDay
+from research_assets.report.day_sample import strata_of
+from research_assets.study.day_sample import DaySample, Stratifier
+from research_assets.study.spec import StudySpec
 
 pytestmark = pytest.mark.long
 
@@ -69,6 +74,30 @@ def test_interval_of_a_stratified_sample_of_days(quantity: str, by_weekday: bool
     assert_covers(coverage(draw))
 
 
+@pytest.mark.parametrize("by", [("weekday",), ("quarter",), ("month",), ("month", "weekday"), ()])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_interval_of_a_study_that_covers_strata_in_part(by: tuple[Stratifier, ...], missing: float) -> None:
+    """Ten weeks that begin and end within months, of which up to a third of the drawn days are missing."""
+    first, last = date(2026, 2, 10), date(2026, 4, 20)
+    rng, weekly = Random(3), [1.0, 1.0, 1.1, 1.1, 1.3, 1.6, 1.5]
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    videos = {day: 300 * weekly[day.weekday()] * rng.gammavariate(25, 1 / 25) for day in days}
+    estimates = []
+
+    def draw(rng: Random) -> tuple[tuple[float, float] | None, float]:
+        study = StudySpec(
+            name="s", query={}, start=first, end=last, day_sample=DaySample(0.3, by, seed=rng.randrange(10**6))
+        )
+        drawn = [SampledDay(day, rng.random() >= missing, (videos[day],) * 5) for day in study.days_to(last)]
+        total = estimate_total(strata_of(study, drawn, last))
+        estimates.append(total.value)
+        return total.interval(), sum(videos.values())
+
+    share = coverage(draw)
+    assert 0.92 <= share <= 0.98, f"coverage {share:.1%}"
+    assert sum(estimates) / len(estimates) == pytest.approx(sum(videos.values()), rel=0.01)
+
+
 @pytest.mark.parametrize("size", [1737, 6000])
 def test_limits_of_a_population_from_random_draws(size: int) -> None:
     n_draws = draws_for_precision(size, 0.1)
@@ -96,5 +125,5 @@ def test_lower_bound_of_draws_with_unequal_probability() -> None:
     """Weights with a coefficient of variation of 1 halve the estimate."""
     rng = Random(5)
     weights = [rng.expovariate(1) for _ in range(3000)]
-    found = estimate_population([set(rng.choices(range(3000), weights, k=50)) for _ in range(100)])
+    found = estimate_population([set(rng.choices(range(3000), weights, k=50)) for _ in range(30)])
     assert found.estimate == pytest.approx(1500, rel=0.1)

@@ -51,3 +51,23 @@ def test_without_variance_there_is_no_error() -> None:
 
 def test_stratum_without_a_value_joins_its_neighbour() -> None:
     assert estimate_total([stratum(4), stratum(4, 1, 3), stratum(2)]).value == 10 * 2
+
+
+def test_stratum_without_a_value_prefers_a_neighbour_of_its_group() -> None:
+    monday, tuesday = [stratum(4, 1, 3)], [Stratum(2, (), group=1), Stratum(4, ((10.0, 1.0), (20.0, 1.0)), group=1)]
+    assert estimate_total([*monday, *tuesday]).value == 4 * 2 + 6 * 15
+    # A group of which nothing is known has that of its neighbour.
+    assert estimate_total([*monday, *tuesday[:1]]).value == 6 * 2
+
+
+def test_single_stratum_with_one_item_takes_the_variance_of_both_with_its_neighbour() -> None:
+    total = estimate_total([stratum(4, 1, 3), stratum(5, 5)])
+    assert total.value == 4 * 2 + 5 * 5
+    # 1, 3 and 5 have the variance 4.
+    assert total.standard_error == pytest.approx(sqrt(16 * (1 - 2 / 4) * 2 / 2 + 5 * (5 - 1) * 4))
+    assert total.degrees == 2
+
+
+def test_pairs_of_unequal_size_have_the_variance_of_their_items() -> None:
+    # The items differ by 2, so their variance is 2.
+    assert estimate_total([stratum(8, 10), stratum(3, 12)]).standard_error == pytest.approx(sqrt((8 * 7 + 3 * 2) * 2))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from research_assets.collect.population import read_populations, write_population_table
 from research_assets.report.data import EstimatedDay
+from research_assets.report.formatting import format_share
 from research_assets.report.population import population_section
 from research_assets.report.queries import read_report_data
 from research_assets_tests.meanings.moving_world import DRAWN_DAY, SAMPLE, MovingWorld
@@ -42,15 +43,22 @@ def test_report_has_the_estimate_beside_the_collected_videos(world: MovingWorld)
     [row] = section.tables[0].rows
     assert row[0] == str(DRAWN_DAY)
     assert row[5] == f"{round(day.estimate):,}"
-    assert row[9] == f"{day.n_videos_held:,}"
+    # Videos that were withdrawn since their observation cannot be drawn.
+    [(returned,)] = world.rows(
+        "select count(*) from marts.videos as v join marts.study_days as d using (study, day) join marts.coverage as c "
+        "on c.study = v.study and c.partition_day = v.day and c.unit_kind = 'day' and c.entity = 'videos' "
+        f"where v.study = 'sampled' and v.day = '{DRAWN_DAY}' and v.last_seen_at >= c.last_complete_started_at"
+    )
+    assert 0 < returned < day.n_videos_held
+    assert row[9:] == [f"{day.n_videos_held:,}", f"{returned:,}", format_share(returned, day.estimate)]
     assert population_section([]) is None
 
 
 def test_report_says_that_a_number_is_unknown_and_that_draws_are_unequal() -> None:
     ended = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    day = EstimatedDay(DRAWN_DAY, ended, 2, 200, 0, None, 5_400.0, None, 0.002, None)
+    day = EstimatedDay(DRAWN_DAY, ended, 2, 200, 0, None, 5_400.0, None, 0.002, None, None)
     section = population_section([day])
     assert section is not None
     [row] = section.tables[0].rows
-    assert row[4:] == ["0", "unknown", "5,400", "unknown", "0.002", "", ""]
-    assert "so the true number is higher" in section.sentences[-1]
+    assert row[4:] == ["0", "unknown", "5,400", "unknown", "0.002", "", "", ""]
+    assert "so the true number is probably higher" in section.sentences[-1]

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 from research_assets.estimates.stratified import estimate_total
 from research_assets.report.day_sample import day_sample_section, strata_of
+from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
+from research_assets.study.spec import CommentRule
 from research_assets_tests.meanings.moving_world import SAMPLED_DAYS, MovingWorld
 
 NAME = SAMPLED_DAYS.name
@@ -31,6 +33,17 @@ def test_videos_have_the_weight_of_the_day_and_comments_that_of_both_stages(worl
     )
     assert comments == [(0.125, 8.0)]
     assert world.rows("select distinct sampling_weight from marts.videos where study = 'top'") == [(1.0,)]
+
+
+def test_methods_of_a_sample_of_days_alone_give_no_weight_of_1(world: MovingWorld) -> None:
+    data = replace(read_report_data(world.settings, NAME), sampled=[])
+    study = replace(SAMPLED_DAYS, comments=CommentRule("all"))
+    section = methods_section(data, study, "sandbox", world.harness.clock.now())
+    text = dict(one for one in section.sentences if isinstance(one, tuple))["Sampling"]
+    assert text.endswith(
+        "On the sampled days: No further sampling was applied; the videos and comments of a day have the weight of the "
+        "day."
+    )
 
 
 def test_charts_of_threads_have_the_weight_of_the_video_on_its_day(world: MovingWorld) -> None:

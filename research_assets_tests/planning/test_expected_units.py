@@ -47,7 +47,7 @@ async def test_study_expects_known_days_videos_and_accounts(settings: Settings) 
     found = Counter((entity, kind) for entity, _, kind, _ in rows)
     assert found["videos", "day"] == 41
     assert found["comments", "day"] == 39
-    assert found["comments", "video"] == harness.sql("SELECT count(*) FROM {videos} WHERE comment_count > 0")[0][0]
+    assert found["comments", "video"] == harness.sql("SELECT count(*) FROM {videos}")[0][0]
     assert {day for _, day, kind, _ in rows if kind == "video"} == set(days(2, START + timedelta(days=27)))
     # The study has ended. Entities that were observed after its end have no further period.
     assert found["users", "account"] == len(spec.panel)
@@ -55,17 +55,26 @@ async def test_study_expects_known_days_videos_and_accounts(settings: Settings) 
     assert len(rows) == len(set(rows))
 
 
-async def test_videos_with_an_unconfirmed_count_of_zero_are_expected(settings: Settings) -> None:
+async def test_videos_with_a_count_of_zero_are_expected(settings: Settings) -> None:
     clock = FakeClock(datetime(2026, 2, 4, 1, tzinfo=UTC))
     harness = CollectorHarness(settings, SandboxConfig(fixed_volume=4), clock)
     spec = replace(garden_config(end=START, users=UserRule("none")), panel=())
     await harness.collect("videos", [START], spec)
     assert [kind for _, _, kind, _ in expected_units(harness, spec)] == ["video"] * 4 + ["day"]
-    # Another lag changes which counts are confirmed, so the file is written again.
-    assert [kind for _, _, kind, _ in expected_units(harness, replace(spec, count_lag_days=0))] == ["day"]
+    # A count that is confirmed settles the video with a run, so that it has a state.
     clock.advance(days=10)
     await harness.collect("videos", [START], spec, recollect=True)
-    assert [kind for _, _, kind, _ in expected_units(harness, spec)] == ["day"]
+    assert [kind for _, _, kind, _ in expected_units(harness, spec)] == ["video"] * 4 + ["day"]
+
+
+async def test_videos_that_are_selected_for_comments_have_their_probability(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig(fixed_volume=4))
+    for rule, probability in ((CommentRule("sample", fraction=0.75), 0.75), (CommentRule("top", n=2), None)):
+        spec = replace(garden_config(end=START, users=UserRule("none")), panel=(), comments=rule)
+        await harness.collect("videos", [START], spec)
+        write_expected_units(harness.settings.raw, [spec], harness.clock.now())
+        found = "SELECT DISTINCT inclusion_probability FROM {expected_units} WHERE unit_kind = 'video'"
+        assert harness.sql(found) == [(probability,)]
 
 
 async def test_ended_study_expects_no_period_after_its_last_observation(settings: Settings) -> None:

@@ -50,6 +50,20 @@ async def test_collected_days_have_open_comments(settings: Settings) -> None:
     assert not build_agenda(read_inputs(harness), harness.clock.now()).items
 
 
+async def test_days_without_comments_get_a_run_that_sends_no_request(settings: Settings) -> None:
+    # Without a state, estimates of comments per video would miss the selected videos of these days.
+    harness = collect_harness(settings, fixed_comments=0)
+    spec = replace(SHORT, comments=CommentRule("sample", fraction=0.5), count_lag_days=0)
+    await harness.collect("videos", days(3), spec)
+    n_sent = harness.requests_sent
+    (item,) = build_agenda(read_inputs(harness, spec), harness.clock.now()).items
+    assert (item.entity, item.requests) == ("comments", 0)
+    await harness.collect("comments", item.partitions, spec)
+    assert not build_agenda(read_inputs(harness, spec), harness.clock.now()).items
+    states = harness.sql("SELECT DISTINCT state, inclusion_probability FROM {coverage} WHERE entity = 'comments'")
+    assert (states, harness.requests_sent) == ([("complete", 0.5)], n_sent)
+
+
 async def test_comments_are_open_although_dagster_shows_their_days_as_materialized(settings: Settings) -> None:
     # A day that had nothing to collect, a report by hand, or an instance that is newer than a restored backup.
     harness = collect_harness(settings)

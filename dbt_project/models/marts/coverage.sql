@@ -69,6 +69,9 @@ unattempted as (
         expected_units.unit_kind,
         expected_units.unit,
         expected_units.due_at,
+        -- The probability of a day is in the mart study_days: each of its units was selected on it.
+        case when expected_units.unit_kind = 'video' then expected_units.inclusion_probability end
+            as inclusion_probability,
         expected_units.due_at > build.built_at as is_too_fresh
     from {{ ref('stg_research__expected_units') }} as expected_units
     cross join {{ source('raw', 'build') }} as build
@@ -139,7 +142,7 @@ select
     cast(null as string) as selection,
     cast(null as bigint) as selection_rank,
     {{ to_timestamp_utc('null') }} as selected_at,
-    cast(null as double) as inclusion_probability,
+    inclusion_probability,
     0 as n_attempts,
     cast(0 as double) as requests,
     {{ to_timestamp_utc('null') }} as first_at,
