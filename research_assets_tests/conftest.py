@@ -75,6 +75,7 @@ INTEGRATION = (
     "collect/test_username_batches.py",
     "collect/test_worst_days.py",
     "compliance/test_exports.py",
+    "compliance/test_foreign_files.py",
     "compliance/test_removal.py",
     "compliance/test_reports.py",
     "compliance/verification/test_accounts.py",

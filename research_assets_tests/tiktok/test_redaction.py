@@ -91,6 +91,12 @@ def test_redactor_removes_earlier_tokens_of_all_clients() -> None:
         assert redactor.redact_text(" ".join(tokens)) == " ".join(["***"] * MAX_TOKENS)
 
 
+def test_redactor_removes_a_token_without_a_digit() -> None:
+    redactor, token = Redactor(KEY, SECRET), "clt.iPFonDrSRdDby-DlQTlx_pzwQyAHCxqJNGZrWkKV"
+    redactor.add_token(token)
+    assert redactor.redact_text(f'{{"a":"{token}"}}') == '{"a":"***"}'
+
+
 @pytest.mark.parametrize(
     "token", ["video_description", "internal_error", "Search Id 7 is invalid or expired", "has_more1", ""]
 )
