@@ -8,6 +8,7 @@ import duckdb
 
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
+from research_assets.warehouse.changes import BuildInput, write_record
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 VIDEO, OTHER, THIRD = 7602399228894800784, 7602399228894800785, 2**53 + 1
@@ -102,3 +103,14 @@ def make_warehouse(root: Path) -> Settings:
                 connection.execute(f"INSERT INTO marts.{table} VALUES ({', '.join('?' * len(row))})", list(row))
         connection.execute("INSERT INTO marts.quota_usage VALUES ('2026-02-03', 'research', 'garden', 4)")
     return settings
+
+
+def record_build(settings: Settings) -> None:
+    """Record the warehouse as built from the raw files, of which there are none.
+
+    Otherwise a removal would build it again, because it has an item that they do not have.
+    """
+    settings.dbt_target.mkdir(mode=0o700, exist_ok=True)
+    settings.warehouse.rename(settings.warehouse_build)
+    write_record(settings, BuildInput({}, None), "")
+    settings.warehouse_build.rename(settings.warehouse)

@@ -12,7 +12,7 @@ from research_assets.compliance.forget import remove_items
 from research_assets.export import FORMATS, Export, ExportError, ExportRequest, export, list_exports
 from research_assets.export.coarse import SMALL_CELL, release_key
 from research_assets.settings import Settings
-from research_assets_tests.export.export_warehouse import NOW, STUDY, VIDEO, make_warehouse
+from research_assets_tests.export.export_warehouse import NOW, STUDY, VIDEO, make_warehouse, record_build
 from research_assets_tests.export.test_archive import check_archive
 
 LATER = datetime(2026, 6, 2, tzinfo=UTC)
@@ -39,6 +39,7 @@ def make_release_warehouse(root: Path) -> Settings:
         db.execute("CREATE TABLE marts.hashtags (study VARCHAR, hashtag VARCHAR, n_creators BIGINT, n_videos BIGINT)")
         db.execute("INSERT INTO marts.hashtags VALUES ('garden', 'common', 21, 215), ('garden', 'rare1', 1, 3)")
         db.execute("CREATE TABLE marts.rejected_rows (study VARCHAR, value_json VARCHAR)")
+    record_build(settings)
     return settings
 
 

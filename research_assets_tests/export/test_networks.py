@@ -23,7 +23,7 @@ from research_assets.export.build import read_export
 from research_assets.export.pseudonyms import load_or_create_key, make_pseudonymizer
 from research_assets.export.rewriting import RewritingError, find_changes
 from research_assets.settings import Settings
-from research_assets_tests.export.export_warehouse import NOW, OTHER, STUDY, VIDEO, at, make_warehouse
+from research_assets_tests.export.export_warehouse import NOW, OTHER, STUDY, VIDEO, at, make_warehouse, record_build
 
 LATER = datetime(2026, 6, 2, tzinfo=UTC)
 SOUND = 7_500_000_000_000_000_001
@@ -86,6 +86,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[s
 def copy(exported: tuple[Settings, dict[str, Export]], tmp_path: Path) -> tuple[Settings, dict[str, Export]]:
     """A copy of the data folder, and its exports."""
     settings = replace(exported[0], root=shutil.copytree(exported[0].root, tmp_path / "data"))
+    record_build(settings)
     return settings, {
         name: replace(one, folder=settings.exports / one.folder.name) for name, one in exported[1].items()
     }
