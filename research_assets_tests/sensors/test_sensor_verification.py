@@ -79,7 +79,7 @@ def test_sensor_verifies_what_falls_due(harness: SensorHarness) -> None:
     harness.sandbox.world.withdrawn.add(gone)
     harness.at(NOW + timedelta(days=14, hours=1))
     reports = run_until_quiet(harness)
-    assert [report["tasks created"] for report in reports] == [1, 0]
+    assert [report["tasks created"] for report in reports] == [1, 0], reports
     assert (reports[0]["due"], reports[1]["verified"], reports[1]["withdrawn"]) == (40, 39, 1)
     assert read_withdrawn(harness.settings.state).videos == {gone}
     assert gone not in videos(harness)
