@@ -94,7 +94,12 @@ _MAIL = (
     r")"
 )
 # TikTok allows no hyphen in a name; what follows one is removed with it.
-_HANDLE = r"@(?P<handle>[\w.]*\w)(?:-[\w.-]*\w)?|@\s+(?P<spaced>(?=[a-z_]\S*[\d_.]\w)[\w.]*\w)"
+_HANDLE = (
+    r"@(?P<handle>[\w.]*\w)(?:-[\w.-]*\w)?"
+    # Behind a space, the path of an address would stay.
+    rf"|@\s+(?!{_LABEL}(?:\.{_LABEL}){{0,5}}?\.[^\W\d_]{{2,24}}(?::\d{{2,5}})?/)"
+    r"(?P<spaced>(?=[a-z_]\S*[\d_.]\w)[\w.]*\w)"
+)
 _PLATFORM = (
     r"(?<!\w)(?:insta(?:gram)?|ig|snap(?:chat)?|sc|tele(?:gram)?|tg|twitter|you\s?tube|yt|twitch|discord|dc|kik|"
     r"whats\s?app|tik\s?tok|tt|facebook|fb|onlyfans|paypal|cash\s?app|venmo|threads|bluesky|mastodon|spotify|"

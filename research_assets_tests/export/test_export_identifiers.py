@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from research_assets.export import FORMATS, ExportRequest, export, spss
@@ -154,6 +154,7 @@ EDGE = st.text(CHARACTERS, max_size=6).map(lambda text: f"{text} " if text else 
 
 
 @given(EDGE, st.sampled_from(PLANTED), st.text(CHARACTERS, max_size=6))
+@example("@ ", "linktr.ee/zqxanna", "")
 def test_identifier_is_replaced_next_to_any_text(before: str, planted: str, after: str) -> None:
     assert not contains_name(replace_identifiers(f"{before}{planted} {after}", pseudonym))
 
