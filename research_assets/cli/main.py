@@ -94,11 +94,14 @@ KNOWN_ERRORS = (
 """Errors that are printed as a message. Any other exception is a bug and keeps its traceback."""
 
 
+_OPEN_FILES = 4096
+"""Open files that are enough for a build with many threads. macOS refuses more than 10,240."""
+
 DISK_ERRORS = {
     errno.ENOSPC: "Make room on the disk",
     errno.EDQUOT: "Make room in your disk quota",
     errno.EIO: "Repair the disk",
-    errno.EMFILE: "Allow more open files, such as with `ulimit -n 4096`",
+    errno.EMFILE: f"Allow more open files, such as with `ulimit -n {_OPEN_FILES}`",
     errno.ENFILE: "End programs that have many files open",
     errno.EROFS: "Make the file system writable, or set RESEARCH_DATA to a folder that is",
 }
@@ -129,9 +132,6 @@ def is_known_error(error: Exception) -> bool:
     loaded = [reference for reference in KNOWN_ERRORS if reference.partition(":")[0] in sys.modules]
     return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
-
-_OPEN_FILES = 4096
-"""Open files that are enough for a build with many threads. macOS refuses more than 10,240."""
 
 _INTERRUPTED = "Query interrupted"
 """Message of the RuntimeError that DuckDB raises instead of KeyboardInterrupt after Ctrl-C in a query."""
@@ -213,7 +213,7 @@ class LazyGroup(click.Group):
                         f"A file could not be read: {str(error).splitlines()[0].rstrip('.!')}. All stored data is "
                         "kept. Find damaged files with `research-assets verify-files`. If the warehouse is damaged, "
                         "build it again with `research-assets build --full-refresh`. If too many files are open, allow "
-                        "more with `ulimit -n 4096`."
+                        f"more with `ulimit -n {_OPEN_FILES}`."
                     )
                 ) from error
             if isinstance(error, FileNotFoundError) and not _has_current_folder():

@@ -14,7 +14,7 @@ import click
 from research_assets.cli.child_process import run_until_stopped
 from research_assets.cli.environment import api_settings, prepare_instance
 from research_assets.report.serve import serve_reports
-from research_assets.settings import WORKSPACE_FILE, Settings, child_environment, home_folder, prepare_root
+from research_assets.settings import UI_COMMAND, WORKSPACE_FILE, Settings, child_environment, home_folder, prepare_root
 from research_assets.study.loader import load_studies
 
 HOST = "127.0.0.1"
@@ -69,7 +69,7 @@ def _describe_end(code: int, log: Path) -> str:
     text = "\n".join(causes[-1:] or lines[-20:])
     return (
         f"Dagster ended with exit code {code}, although nobody stopped it. Nothing is collected until it runs again: "
-        f"run research-assets ui, which resumes all runs. "
+        f"run `{UI_COMMAND}`, which resumes all runs. "
         f"{'The cause in' if causes else 'The last lines of'} {log}:\n{text}"
     )
 

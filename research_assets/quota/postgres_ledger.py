@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Row, Select, Table, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, Insert, Row, Select, Table, func, make_url, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
@@ -41,7 +41,7 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 SET lock_timeout = '60s';
 SET idle_in_transaction_session_timeout = '30s';
 """
-"""Settings of each connection. A reservation must be durable before its request is sent. The server ends the
+"""Further settings of each connection. A reservation must be durable before its request is sent. The server ends the
 transaction of a machine that died or was suspended, because the others wait for its lock."""
 
 _UNREACHABLE = re.compile("08...|53...|55P03|25P0[34]|40...|57P0.")
@@ -150,13 +150,12 @@ class PostgresLedger:
 
     def _new_engine(self) -> Engine:
         try:
-            engine = open_engine(self._url)
+            engine = open_engine(self._url, _SESSION)
         except (ArgumentError, ValueError):
             # The cause is not shown, because it may quote the address.
             raise self._error("its address is invalid", "Correct RESEARCH_LEDGER.") from None
         except MissingDriver as error:
             raise LedgerError(str(error)) from None
-        event.listen(engine, "connect", _prepare_session)
         return engine.execution_options(schema_translate_map={None: self._schema})
 
     def _opened(self) -> Engine:
@@ -249,9 +248,3 @@ def place_of(url: str) -> str:
     """Return the address of a database without user, password and options, such as `postgresql://host:5432/lab`."""
     found = _HOST_AND_DATABASE.fullmatch(url.partition("?")[0].partition("://")[2].rpartition("@")[2])
     return f"postgresql://{found[0]}" if found else "of RESEARCH_LEDGER"
-
-
-def _prepare_session(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(_SESSION)
-    connection.commit()

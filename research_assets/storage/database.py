@@ -27,8 +27,10 @@ class MissingDriver(Exception):
         )
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, settings: str = "") -> Engine:
     """Return an engine for a database; it connects at its first use. Raises MissingDriver.
+
+    `settings` are further SQL statements that set up each connection.
 
     Connections that the server has closed, for example because it was restarted, are replaced when they are taken from
     the pool.
@@ -47,11 +49,11 @@ def open_engine(url: str) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise MissingDriver from error
-    event.listen(engine, "connect", _prepare_session)
+
+    def prepare(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"{_SESSION};{settings}")
+        connection.commit()
+
+    event.listen(engine, "connect", prepare)
     return engine
-
-
-def _prepare_session(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(_SESSION)
-    connection.commit()
